@@ -1,0 +1,184 @@
+//! A pool's policy as a sidecar needs it: compiled from the spec, defaults filled in, nothing optional that has a default.
+//! Durations are whole milliseconds, percentages whole percents.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything a sidecar must know of a pool besides its endpoints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Policy {
+    /// Features that a reader must know to serve this pool; one it doesn't know is a `nack`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<String>,
+    /// The generation of the resource that this was compiled from.
+    #[serde(default)]
+    pub generation: i64,
+    /// Where the sidecar listens, on loopback.
+    pub listeners: Vec<Listener>,
+    /// How an endpoint is chosen.
+    pub algorithm: Algorithm,
+    /// Active checks; in the cluster the operator runs them, a sidecar only when its feed is stale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<ActiveCheck>,
+    /// Passive ejection; absent: off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passive: Option<PassiveCheck>,
+    /// Below this percentage of usable endpoints all are used; exactly at it, not. 0: never.
+    pub panic_threshold: u8,
+    /// When a request may be tried again.
+    pub retry: Retry,
+    /// The longest a connect may take, in milliseconds.
+    pub connect_timeout_ms: u64,
+}
+
+/// One port on the sidecar's loopback.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listener {
+    /// The listener's name in the pool.
+    pub name: String,
+    /// The port.
+    pub port: u16,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Protocol {
+    /// HTTP/1.0 and 1.1, balanced per request.
+    #[serde(rename = "HTTP")]
+    Http,
+    /// Bytes, balanced per connection.
+    #[serde(rename = "TCP")]
+    Tcp,
+}
+
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub enum Algorithm {
+    /// In turn.
+    RoundRobin,
+    /// The least in-flight per weight among `choice_count` distinct draws; 0: among all.
+    LeastConnections {
+        /// Distinct draws; 0 means all.
+        choice_count: u32,
+    },
+    /// The owner of the request's key; a request without a key goes to the least loaded of two.
+    ConsistentHash {
+        /// The table that owns the keys.
+        table: Table,
+        /// Where the key comes from: the first that is present.
+        keys: Vec<HashKey>,
+        /// Bounded load, percent of the mean, ≥ 100; absent: off.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash_balance_factor: Option<u32>,
+    },
+}
+
+/// The consistent table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub enum Table {
+    /// A ring of points.
+    Ring {
+        /// Points of an endpoint of weight 100.
+        virtual_nodes: u32,
+    },
+}
+
+/// Where a request's key comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub enum HashKey {
+    /// The value of a request header; its name is lower case here.
+    Header {
+        /// The header's name, lower case.
+        name: String,
+    },
+    /// The client's address.
+    #[serde(rename = "SourceIP")]
+    SourceIp,
+}
+
+/// An active check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActiveCheck {
+    /// What is asked.
+    pub kind: CheckKind,
+    /// From the start of one check to the next, before jitter, in milliseconds.
+    pub interval_ms: u64,
+    /// The longest one check may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// Failures in a row that take an endpoint out.
+    pub unhealthy_threshold: u32,
+    /// Successes in a row that bring it back.
+    pub healthy_threshold: u32,
+}
+
+/// What an active check asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub enum CheckKind {
+    /// A connect.
+    #[serde(rename = "TCP")]
+    Tcp,
+    /// A GET whose status is in one of the ranges.
+    #[serde(rename = "HTTP")]
+    Http {
+        /// The request target, starting with `/`.
+        path: String,
+        /// The Host header; absent: the endpoint's address.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
+        /// Good statuses.
+        expected: Vec<StatusRange>,
+    },
+}
+
+/// Statuses from `start` to `end`, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusRange {
+    /// The first status.
+    pub start: u16,
+    /// The last status.
+    pub end: u16,
+}
+
+/// Passive ejection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PassiveCheck {
+    /// Errors in a row, within the window, that eject.
+    pub consecutive_errors: u32,
+    /// How long a row of errors may take, in milliseconds.
+    pub window_ms: u64,
+    /// The first ejection lasts this long, each further one twice as long, in milliseconds.
+    pub base_ejection_ms: u64,
+    /// The longest ejection, in milliseconds.
+    pub max_ejection_ms: u64,
+    /// The most of the pool that may be ejected at once, in percent.
+    pub max_ejection_percent: u8,
+}
+
+/// When a request may be tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// Further attempts, each on another endpoint.
+    pub max_retries: u32,
+    /// What may be retried.
+    pub on: Vec<RetryOn>,
+}
+
+/// What may be retried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RetryOn {
+    /// The connect failed: another endpoint.
+    ConnectFailure,
+    /// A reused connection ended before the first byte of the answer: a new connection to the same endpoint.
+    StaleConnection,
+}
