@@ -1,0 +1,69 @@
+# Thin over cargo. `make demo` shows Evenkeel on this machine in minutes; `make test` proves all of it, a real cluster included.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export EVENKEEL_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/evenkeel
+DENY_VERSION := 0.20.2
+DENY := $(EVENKEEL_CACHE)/bin/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+LOAD := release --bin evenkeel-sidecar --bin echo
+
+.PHONY: help deps check fmt lint test unit deny drift pure crds demo cluster cluster-down e2e bench
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 16
+
+deps: $(DENY) ## install what the cluster, the tests and the benches need (Debian packages, cached binaries)
+	e2e/cluster/deps base
+	e2e/cluster/deps cluster
+	e2e/cluster/deps bench
+
+check: fmt lint unit ## fmt, clippy and unit tests: the loop of a working day
+
+fmt: ## formatting
+	cargo fmt --all --check
+
+lint: ## clippy, warnings are errors
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+unit: ## unit, property and in-process tests
+	cargo test --workspace --locked --quiet
+
+$(DENY):
+	@echo "cargo-deny $(DENY_VERSION): built once into $(EVENKEEL_CACHE) (about 4 minutes)"
+	CARGO_TARGET_DIR=$(EVENKEEL_CACHE)/build/cargo-deny cargo install --quiet --locked --root $(EVENKEEL_CACHE)/bin/cargo-deny-$(DENY_VERSION) cargo-deny@$(DENY_VERSION)
+	rm -rf $(EVENKEEL_CACHE)/build/cargo-deny
+
+deny: $(DENY) ## licences, sources and banned crates
+	$(DENY) --workspace --locked check licenses bans sources
+
+crds: ## write the CRDs' YAML anew
+	cargo run --quiet --locked -p evenkeel-crds --features kube --bin crdgen -- charts/evenkeel/crds
+
+drift: crds ## the checked-in YAML is what the types say
+	@git diff --exit-code -- charts/evenkeel/crds || { echo "the CRDs have drifted from the types; run 'make crds' and commit"; exit 1; }
+
+pure: ## balance and plan stay pure, the sidecar never links kube
+	scripts/pure
+
+demo: ## the embedded mode on real processes: backends, pools, a kill and a revival; ends by itself
+	@e2e/cluster/deps base
+	cargo build --locked --$(LOAD) --bin demo
+	cargo run --quiet --locked --release -p evenkeel-e2e --bin demo
+
+cluster: ## a real Kubernetes on this machine; prints where its kubeconfig is
+	@e2e/cluster/deps cluster
+	e2e/cluster/up
+
+cluster-down: ## end it and drop its state
+	e2e/cluster/down
+
+e2e: cluster ## the tests on the real cluster (or on yours: KUBECONFIG=…)
+	e2e/run
+
+bench: ## against HAProxy and NGINX, into target/bench/summary.json
+	@e2e/cluster/deps bench
+	cargo build --locked --$(LOAD) --bin bench
+	cargo run --quiet --locked --release -p evenkeel-e2e --bin bench
+
+test: fmt deps lint deny drift pure unit e2e ## everything: what CI runs
