@@ -1,2 +1,3 @@
-//! operator
+//! The operator's command line.
+
 fn main() {}
