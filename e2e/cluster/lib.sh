@@ -15,6 +15,9 @@ API=127.0.0.1:${EVENKEEL_CLUSTER_PORT:-36443}  # of the forwarder, in the machin
 CONTAINERD_SOCKET=$RUN/containerd.sock
 PAUSE_IMAGE=evenkeel.dev/pause:1
 
+PATH=$PATH:/usr/sbin:/sbin
+export PATH
+
 say() { echo "cluster: $*"; }
 die() { echo "cluster: $*" >&2; exit 1; }
 
@@ -59,7 +62,7 @@ identity() {
 start() {
     local name=$1
     shift
-    setsid env -i PATH="$PATH:/usr/sbin:/sbin" HOME="$STATE" "$@" </dev/null >"$STATE/logs/$name.log" 2>&1 9>&- &
+    setsid env -i PATH="$PATH" HOME="$STATE" "$@" </dev/null >"$STATE/logs/$name.log" 2>&1 9>&- &
     echo "$! $(identity $!)" >"$STATE/pids/$name"
 }
 
