@@ -1,1 +1,4 @@
-//! e2e
+//! What the tests on a real cluster, the demo and the benches share: the test server and its clients.
+
+pub mod echo;
+pub mod scrape;
