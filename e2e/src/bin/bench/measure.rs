@@ -3,8 +3,7 @@
 
 use crate::peer::{Backend, Peer, Programs, Running};
 use anyhow::{Context, Result, bail};
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use evenkeel_e2e::scrape;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -110,17 +109,8 @@ fn rss_kib(pid: u32) -> Result<u64> {
 /// The sum of `evenkeel_requests_total` over all its series.
 fn own_count(running: &Running) -> Result<Option<f64>> {
     let (Some(Peer::Evenkeel), Some(port)) = (running.peer, running.metrics) else { return Ok(None) };
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: metrics\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(Some(
-        text.lines()
-            .filter(|line| line.starts_with("evenkeel_requests_total{"))
-            .filter_map(|line| line.rsplit_once("} ")?.1.split(' ').next()?.parse::<f64>().ok())
-            .sum(),
-    ))
+    let samples = scrape::scrape(([127, 0, 0, 1], port).into()).context("the sidecar's metrics")?;
+    Ok(Some(samples.sum("evenkeel_requests_total", &[])))
 }
 
 #[cfg(test)]
