@@ -31,11 +31,7 @@ impl Duration {
 
 impl fmt::Display for ParseDurationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "`{}` is not a duration; write 2s, 500ms or 1m30s",
-            self.0
-        )
+        write!(f, "`{}` is not a duration; write 2s, 500ms or 1m30s", self.0)
     }
 }
 
@@ -64,11 +60,7 @@ impl FromStr for Duration {
             rest = &tail[unit..];
             parts += 1;
         }
-        if parts == 0 {
-            Err(error())
-        } else {
-            Ok(Self::from_millis(ms))
-        }
+        if parts == 0 { Err(error()) } else { Ok(Self::from_millis(ms)) }
     }
 }
 
@@ -92,9 +84,7 @@ impl Serialize for Duration {
 
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

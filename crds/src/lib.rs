@@ -2,6 +2,7 @@
 //! Plain serde and schemars; what needs kube stands in the module `kube` behind the feature of that name.
 //! Reading a spec checks its shape only; what it means is decided in `evenkeel-plan`.
 
+pub mod bounds;
 pub mod duration;
 pub mod endpoints;
 pub mod pool;

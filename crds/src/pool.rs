@@ -1,6 +1,7 @@
 //! The spec of a `BalancerPool`. Words are those of Gateway API and Envoy Gateway where they have one; unions are told
 //! apart by `type`; absent means the default. Unknown fields are refused. Types only: no decision is made here.
 
+use crate::bounds;
 use crate::duration::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -14,13 +15,13 @@ use std::net::IpAddr;
 pub struct PoolSpec {
     /// Where each sidecar that asks for the pool listens, on loopback.
     #[serde(default)]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = bounds::LISTENERS.max))]
     pub listeners: Vec<Listener>,
     /// Whose pods may use the pool.
     #[serde(default)]
     pub consumers: Consumers,
     /// Where the endpoints come from. The earlier source wins when two name the same endpoint.
-    #[schemars(length(min = 1, max = 16))]
+    #[schemars(length(min = bounds::SOURCES.min, max = bounds::SOURCES.max))]
     pub sources: Vec<Source>,
     /// How an endpoint is chosen.
     #[serde(default)]
@@ -42,12 +43,11 @@ pub struct PoolSpec {
 pub struct Listener {
     /// Its name in this pool.
     #[schemars(
-        length(min = 1, max = 63),
-        regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+        length(min = bounds::LABEL_LENGTH.min, max = bounds::LABEL_LENGTH.max), regex(pattern = bounds::LABEL_PATTERN)
     )]
     pub name: String,
     /// The port, 1024 or higher.
-    #[schemars(range(min = 1024, max = 65535))]
+    #[schemars(range(min = bounds::LISTENER_PORT.min, max = bounds::LISTENER_PORT.max))]
     pub port: u16,
     /// What is spoken on it.
     #[serde(default)]
@@ -104,7 +104,7 @@ pub enum FromNamespaces {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NamespaceSelector {
     /// Label and value.
-    #[schemars(length(min = 1, max = 16))]
+    #[schemars(extend("minProperties" = bounds::MATCH_LABELS.min, "maxProperties" = bounds::MATCH_LABELS.max))]
     pub match_labels: BTreeMap<String, String>,
 }
 
@@ -114,8 +114,7 @@ pub struct NamespaceSelector {
 pub struct Source {
     /// Its name in this pool.
     #[schemars(
-        length(min = 1, max = 63),
-        regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+        length(min = bounds::LABEL_LENGTH.min, max = bounds::LABEL_LENGTH.max), regex(pattern = bounds::LABEL_PATTERN)
     )]
     pub name: String,
     /// The endpoints of a Service of the pool's namespace.
@@ -132,8 +131,7 @@ pub struct Source {
 pub struct ServiceSource {
     /// The Service.
     #[schemars(
-        length(min = 1, max = 63),
-        regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+        length(min = bounds::LABEL_LENGTH.min, max = bounds::LABEL_LENGTH.max), regex(pattern = bounds::LABEL_PATTERN)
     )]
     pub name: String,
     /// The Service's port, by name or number. May be absent if it has one port only.
@@ -170,7 +168,7 @@ impl JsonSchema for PortRef {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StaticSource {
     /// The endpoints.
-    #[schemars(length(min = 1, max = 100))]
+    #[schemars(length(min = bounds::STATIC_ENDPOINTS.min, max = bounds::STATIC_ENDPOINTS.max))]
     pub endpoints: Vec<StaticEndpoint>,
 }
 
@@ -182,15 +180,15 @@ pub struct StaticEndpoint {
     #[schemars(with = "String", length(min = 2, max = 45))]
     pub address: IpAddr,
     /// The port.
-    #[schemars(range(min = 1, max = 65535))]
+    #[schemars(range(min = bounds::PORT.min, max = bounds::PORT.max))]
     pub port: u16,
     /// Percent of a normal endpoint.
     #[serde(default = "weight")]
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = bounds::WEIGHT.min, max = bounds::WEIGHT.max))]
     pub weight: u16,
     /// The zone that it is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = bounds::ZONE_LENGTH.min, max = bounds::ZONE_LENGTH.max))]
     pub zone: Option<String>,
 }
 
@@ -231,12 +229,18 @@ pub enum AlgorithmType {
 pub struct LeastConnections {
     /// How many distinct endpoints are compared; 0: all.
     #[serde(default = "choice_count")]
-    #[schemars(range(min = 0, max = 32))]
+    #[schemars(range(min = bounds::CHOICE_COUNT.min, max = bounds::CHOICE_COUNT.max))]
     pub choice_count: u32,
 }
 
 fn choice_count() -> u32 {
     2
+}
+
+impl Default for LeastConnections {
+    fn default() -> Self {
+        Self { choice_count: choice_count() }
+    }
 }
 
 /// Settings of `ConsistentHash`.
@@ -247,11 +251,11 @@ pub struct ConsistentHash {
     #[serde(default)]
     pub table: HashTable,
     /// Where the key comes from: the first that is present; none is: LeastConnections.
-    #[schemars(length(min = 1, max = 4))]
+    #[schemars(length(min = bounds::HASH_KEYS.min, max = bounds::HASH_KEYS.max))]
     pub keys: Vec<HashKey>,
     /// Bounded load, percent of the mean load that an endpoint may have; absent: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 100, max = 10000))]
+    #[schemars(range(min = bounds::HASH_BALANCE_FACTOR.min, max = bounds::HASH_BALANCE_FACTOR.max))]
     pub hash_balance_factor: Option<u32>,
 }
 
@@ -281,12 +285,18 @@ pub enum HashTableType {
 pub struct Ring {
     /// Points of an endpoint of weight 100.
     #[serde(default = "virtual_nodes")]
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = bounds::VIRTUAL_NODES.min, max = bounds::VIRTUAL_NODES.max))]
     pub virtual_nodes: u32,
 }
 
 fn virtual_nodes() -> u32 {
     150
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self { virtual_nodes: virtual_nodes() }
+    }
 }
 
 /// Where a request's key comes from.
@@ -316,8 +326,7 @@ pub enum HashKeyType {
 pub struct HeaderKey {
     /// Its name; case does not matter.
     #[schemars(
-        length(min = 1, max = 64),
-        regex(pattern = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+        length(min = bounds::HEADER_LENGTH.min, max = bounds::HEADER_LENGTH.max), regex(pattern = bounds::HEADER_PATTERN)
     )]
     pub name: String,
 }
@@ -334,7 +343,7 @@ pub struct HealthCheck {
     pub passive: PassiveCheck,
     /// Below this percentage of usable endpoints all are used; exactly at it, not. 0: never.
     #[serde(default = "panic_threshold")]
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(range(min = bounds::PERCENT.min, max = bounds::PERCENT.max))]
     pub panic_threshold: u8,
 }
 
@@ -344,11 +353,7 @@ fn panic_threshold() -> u8 {
 
 impl Default for HealthCheck {
     fn default() -> Self {
-        Self {
-            active: None,
-            passive: PassiveCheck::default(),
-            panic_threshold: panic_threshold(),
-        }
+        Self { active: None, passive: PassiveCheck::default(), panic_threshold: panic_threshold() }
     }
 }
 
@@ -366,11 +371,11 @@ pub struct ActiveCheck {
     pub timeout: Duration,
     /// Failures in a row that take an endpoint out.
     #[serde(default = "unhealthy_threshold")]
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(range(min = bounds::CHECK_THRESHOLD.min, max = bounds::CHECK_THRESHOLD.max))]
     pub unhealthy_threshold: u32,
     /// Successes in a row that bring it back.
     #[serde(default = "healthy_threshold")]
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(range(min = bounds::CHECK_THRESHOLD.min, max = bounds::CHECK_THRESHOLD.max))]
     pub healthy_threshold: u32,
     /// Settings of `HTTP`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -410,18 +415,17 @@ pub enum ActiveCheckType {
 pub struct HttpCheck {
     /// The path that is asked for.
     #[serde(default = "path")]
-    #[schemars(length(min = 1, max = 1024), regex(pattern = "^/[!-~]*$"))]
+    #[schemars(length(min = bounds::PATH_LENGTH.min, max = bounds::PATH_LENGTH.max), regex(pattern = bounds::PATH_PATTERN))]
     pub path: String,
     /// The Host header; absent: the endpoint's address and port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?(:[0-9]{1,5})?$")
+        length(min = bounds::HOST_LENGTH.min, max = bounds::HOST_LENGTH.max), regex(pattern = bounds::HOST_PATTERN)
     )]
     pub host: Option<String>,
     /// Good statuses.
     #[serde(default = "expected_statuses")]
-    #[schemars(length(min = 1, max = 16))]
+    #[schemars(length(min = bounds::EXPECTED_STATUSES.min, max = bounds::EXPECTED_STATUSES.max))]
     pub expected_statuses: Vec<StatusRange>,
 }
 
@@ -430,10 +434,13 @@ fn path() -> String {
 }
 
 fn expected_statuses() -> Vec<StatusRange> {
-    vec![StatusRange {
-        start: 200,
-        end: 399,
-    }]
+    vec![StatusRange { start: 200, end: 399 }]
+}
+
+impl Default for HttpCheck {
+    fn default() -> Self {
+        Self { path: path(), host: None, expected_statuses: expected_statuses() }
+    }
 }
 
 /// Statuses from `start` to `end`, both included.
@@ -441,10 +448,10 @@ fn expected_statuses() -> Vec<StatusRange> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StatusRange {
     /// The first status.
-    #[schemars(range(min = 100, max = 599))]
+    #[schemars(range(min = bounds::STATUS.min, max = bounds::STATUS.max))]
     pub start: u16,
     /// The last status.
-    #[schemars(range(min = 100, max = 599))]
+    #[schemars(range(min = bounds::STATUS.min, max = bounds::STATUS.max))]
     pub end: u16,
 }
 
@@ -454,7 +461,7 @@ pub struct StatusRange {
 pub struct PassiveCheck {
     /// Errors in a row that eject an endpoint.
     #[serde(default = "consecutive_errors")]
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = bounds::CONSECUTIVE_ERRORS.min, max = bounds::CONSECUTIVE_ERRORS.max))]
     pub consecutive_errors: u32,
     /// How long such a row may take.
     #[serde(default = "window")]
@@ -467,7 +474,7 @@ pub struct PassiveCheck {
     pub max_ejection_time: Duration,
     /// The most of the pool that may be ejected at once; the last endpoint never is.
     #[serde(default = "max_ejection_percent")]
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(range(min = bounds::PERCENT.min, max = bounds::PERCENT.max))]
     pub max_ejection_percent: u8,
 }
 
@@ -509,11 +516,11 @@ impl Default for PassiveCheck {
 pub struct Retry {
     /// Further attempts, each on another endpoint.
     #[serde(default = "max_retries")]
-    #[schemars(range(min = 0, max = 10))]
+    #[schemars(range(min = bounds::MAX_RETRIES.min, max = bounds::MAX_RETRIES.max))]
     pub max_retries: u32,
     /// What may be retried.
     #[serde(default = "retry_on")]
-    #[schemars(length(max = 2))]
+    #[schemars(length(max = bounds::RETRY_ON.max))]
     pub retry_on: Vec<RetryOn>,
 }
 
@@ -527,10 +534,7 @@ fn retry_on() -> Vec<RetryOn> {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self {
-            max_retries: max_retries(),
-            retry_on: retry_on(),
-        }
+        Self { max_retries: max_retries(), retry_on: retry_on() }
     }
 }
 

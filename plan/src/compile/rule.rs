@@ -1,0 +1,101 @@
+//! The few rules that all fields share: bounds, times, forms of text, no item twice.
+
+use crate::Rejection;
+use evenkeel_crds::bounds::{self, Bounds};
+use evenkeel_crds::duration::Duration;
+use std::collections::BTreeSet;
+
+/// A form of text: its length, a test, and how to say it.
+#[derive(Clone, Copy)]
+pub(super) struct Form {
+    length: Bounds,
+    holds: fn(&str) -> bool,
+    expected: &'static str,
+}
+
+pub(super) const LABEL: Form = Form {
+    length: bounds::LABEL_LENGTH,
+    holds: is_label,
+    expected: "1 to 63 lower-case letters, digits and `-`, with a letter or digit at both ends",
+};
+pub(super) const LABEL_KEY: Form =
+    Form { length: Bounds::new(1, 317), holds: is_label_text, expected: "a label's key: letters, digits and any of `-_./`" };
+pub(super) const LABEL_VALUE: Form = Form {
+    length: Bounds::new(0, 63),
+    holds: is_label_text,
+    expected: "a label's value: at most 63 letters, digits and any of `-_.`",
+};
+pub(super) const HEADER: Form =
+    Form { length: bounds::HEADER_LENGTH, holds: is_token, expected: "a header's name of at most 64 characters (RFC 9110)" };
+pub(super) const PATH: Form = Form {
+    length: bounds::PATH_LENGTH,
+    holds: |s| s.starts_with('/') && s.bytes().all(|b| b.is_ascii_graphic()),
+    expected: "a path of at most 1024 characters that starts with `/` and has no blanks",
+};
+pub(super) const HOST: Form =
+    Form { length: bounds::HOST_LENGTH, holds: is_host, expected: "a lower-case host name, with a port if one is needed" };
+pub(super) const ZONE: Form = Form { length: bounds::ZONE_LENGTH, holds: |_| true, expected: "1 to 63 characters" };
+
+/// One item of a list.
+pub(super) fn at(list: &str, index: usize) -> String {
+    format!("{list}[{index}]")
+}
+
+pub(super) fn within<N: TryInto<u64>>(field: &str, value: N, bounds: Bounds) -> Result<(), Rejection> {
+    let value = value.try_into().unwrap_or(u64::MAX);
+    if bounds.hold(value) { Ok(()) } else { Err(Rejection::OutOfBounds { field: field.into(), value, bounds }) }
+}
+
+/// The time in milliseconds.
+pub(super) fn time(field: &str, value: Duration, bounds: Bounds) -> Result<u64, Rejection> {
+    let value = value.as_millis();
+    if bounds.hold(value) { Ok(value) } else { Err(Rejection::TimeOutOfBounds { field: field.into(), value, bounds }) }
+}
+
+pub(super) fn form(field: &str, value: &str, form: Form) -> Result<(), Rejection> {
+    if form.length.hold(value.chars().count() as u64) && (form.holds)(value) {
+        return Ok(());
+    }
+    let value = value.chars().take(40).collect();
+    Err(Rejection::Malformed { field: field.into(), value, expected: form.expected })
+}
+
+/// No two items have the same key. `member` is the key's field, empty if the item itself is the key.
+pub(super) fn unique<T, K: Ord + ToString>(
+    items: &[T],
+    list: &str,
+    member: &str,
+    key: impl Fn(&T) -> K,
+) -> Result<(), Rejection> {
+    let mut seen = BTreeSet::new();
+    for (i, item) in items.iter().enumerate() {
+        let key = key(item);
+        let value = key.to_string();
+        if !seen.insert(key) {
+            let dot = if member.is_empty() { "" } else { "." };
+            return Err(Rejection::Duplicate { field: format!("{}{dot}{member}", at(list, i)), value });
+        }
+    }
+    Ok(())
+}
+
+fn is_label(s: &str) -> bool {
+    s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && !s.starts_with('-') && !s.ends_with('-')
+}
+
+fn is_label_text(s: &str) -> bool {
+    s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b))
+}
+
+fn is_token(s: &str) -> bool {
+    s.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+.^_`|~-".contains(&b))
+}
+
+fn is_host(s: &str) -> bool {
+    let (name, port) = s.split_once(':').map_or((s, None), |(name, port)| (name, Some(port)));
+    let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    edge(name.as_bytes().first())
+        && edge(name.as_bytes().last())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
+        && port.is_none_or(|p| (1..=5).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_digit()))
+}
