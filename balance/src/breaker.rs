@@ -1,0 +1,264 @@
+//! The passive breaker of one endpoint: closed → open (base·2ⁿ) → one probing request at a time → closed after two good ones.
+//! Picks read and claim it by atomics alone; the row of errors behind it has a lock that a good request on a closed breaker never touches.
+
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// When a row of errors ejects an endpoint, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passive {
+    /// Errors in a row that eject.
+    pub consecutive_errors: u32,
+    /// How long such a row may take.
+    pub window: Duration,
+    /// The first ejection; each failed probing request doubles it.
+    pub base_ejection: Duration,
+    /// The longest ejection.
+    pub max_ejection: Duration,
+    /// The most of a pool that may be ejected at once, in percent; one always may where there are two.
+    pub max_ejection_percent: u8,
+}
+
+/// How a request went, as far as the endpoint's health is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// An answer that doesn't speak against the endpoint.
+    Success,
+    /// No connection: refused, unreachable, timed out.
+    ConnectError,
+    /// 502, 503, 504, a reset, or no head in time.
+    GatewayError,
+    /// Another 5xx: says as much about the request as about the endpoint, but a row of nothing else is a broken endpoint.
+    ServerError,
+    /// The client went away: says nothing.
+    Cancelled,
+}
+
+/// Why an endpoint was ejected: what its last error was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EjectReason {
+    /// A row that ended in a connect error.
+    ConnectErrors,
+    /// A row that ended in a gateway error.
+    GatewayErrors,
+    /// A row that ended in another server error.
+    ServerErrors,
+    /// The probing request failed.
+    ProbeFailed,
+}
+
+impl EjectReason {
+    /// The word for labels and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectErrors => "ConnectErrors",
+            Self::GatewayErrors => "GatewayErrors",
+            Self::ServerErrors => "ServerErrors",
+            Self::ProbeFailed => "ProbeFailed",
+        }
+    }
+}
+
+/// What a report changed; for the log and for counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transition {
+    /// Out until then.
+    Ejected {
+        /// Why.
+        reason: EjectReason,
+        /// When the next probing request is due.
+        until: Instant,
+    },
+    /// Two probing requests in a row were good.
+    Restored,
+}
+
+/// The breaker as others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ejection {
+    /// Requests flow.
+    Closed,
+    /// No requests; from `until` on one probing request is due.
+    Open {
+        /// When it is due.
+        until: Instant,
+    },
+    /// The one probing request is out.
+    Probing,
+}
+
+/// Good probing requests in a row that close the breaker.
+const GOOD_TO_CLOSE: u32 = 2;
+/// The most that a row of errors adds to an endpoint's load.
+const MAX_PENALTY: u32 = 1_000;
+
+const CLOSED: u64 = 0;
+const OPEN: u64 = 1;
+const PROBING: u64 = 2;
+const TAG: u64 = 3;
+
+/// A claimed probing request; its word says which one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim(u64);
+
+/// What the breaker wants after an error.
+pub(crate) enum Wish {
+    /// Nothing.
+    Stay,
+    /// To open for the first time: the pool's cap decides.
+    Open(EjectReason),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Breaker {
+    /// `CLOSED`, or nanoseconds from `origin` to when the probe is due, shifted left by two, plus `OPEN` or `PROBING`.
+    word: AtomicU64,
+    /// Errors in a row, as picks see them.
+    row: AtomicU32,
+    /// Until when the row weighs on the endpoint's load, in nanoseconds from `origin`.
+    penalty_until: AtomicU64,
+    /// The time of the first report; set before anything that refers to it.
+    origin: OnceLock<Instant>,
+    book: Mutex<Row>,
+}
+
+#[derive(Debug, Default)]
+struct Row {
+    started: Option<Instant>,
+    /// The n of base·2ⁿ: openings so far. It outlives a restoration by one window, so that flapping ejects for longer each time.
+    openings: u32,
+    restored: Option<Instant>,
+    /// Good probing requests in a row.
+    good: u32,
+}
+
+impl Breaker {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.word.load(Acquire) == CLOSED
+    }
+
+    pub(crate) fn view(&self) -> Ejection {
+        let word = self.word.load(Acquire);
+        match (word & TAG, self.origin.get()) {
+            (OPEN, Some(&origin)) => Ejection::Open { until: origin + Duration::from_nanos(word >> 2) },
+            (PROBING, _) => Ejection::Probing,
+            _ => Ejection::Closed,
+        }
+    }
+
+    /// What the errors of late add to the in-flight count, so that failing fast never looks like being idle.
+    pub(crate) fn penalty(&self, now: Instant) -> u32 {
+        let row = self.row.load(Relaxed);
+        if row == 0 || self.nanos(now) >= self.penalty_until.load(Relaxed) { 0 } else { row.min(MAX_PENALTY) }
+    }
+
+    /// Takes the one probing request of an open breaker whose time has come.
+    pub(crate) fn claim(&self, now: Instant) -> Option<Claim> {
+        let word = self.word.load(Acquire);
+        if word & TAG != OPEN || self.nanos(now) < word >> 2 {
+            return None;
+        }
+        let claimed = word & !TAG | PROBING;
+        self.word.compare_exchange(word, claimed, AcqRel, Relaxed).ok().map(|_| Claim(claimed))
+    }
+
+    /// Gives a claim back whose request ended without a word; a claim that was answered is spent and this does nothing.
+    pub(crate) fn release(&self, claim: Claim) {
+        let _ = self.word.compare_exchange(claim.0, claim.0 & !TAG | OPEN, AcqRel, Relaxed);
+    }
+
+    /// A good answer. Resets the row; on a probing breaker it counts towards closing.
+    pub(crate) fn succeed(&self, now: Instant) -> Option<Transition> {
+        let word = self.word.load(Acquire);
+        if word == CLOSED && self.row.load(Relaxed) == 0 {
+            return None;
+        }
+        let mut row = self.lock();
+        let word = self.word.load(Acquire);
+        match word & TAG {
+            PROBING => {
+                row.good += 1;
+                if row.good < GOOD_TO_CLOSE {
+                    self.store(OPEN, self.nanos(now), word);
+                    return None;
+                }
+                row.started = None;
+                row.restored = Some(now);
+                self.row.store(0, Relaxed);
+                self.word.store(CLOSED, Release);
+                Some(Transition::Restored)
+            }
+            // An answer to a request from before the ejection: the probing request decides, not this one.
+            OPEN => None,
+            _ => {
+                row.started = None;
+                self.row.store(0, Relaxed);
+                None
+            }
+        }
+    }
+
+    /// An error. A probing breaker opens again at once, for longer; a closed one asks when its row is full.
+    pub(crate) fn fail(&self, reason: EjectReason, passive: &Passive, now: Instant) -> Wish {
+        self.origin.get_or_init(|| now);
+        let mut row = self.lock();
+        match self.word.load(Acquire) & TAG {
+            PROBING => Wish::Open(EjectReason::ProbeFailed),
+            OPEN => Wish::Stay,
+            _ => {
+                let fresh = row.started.is_none_or(|started| now.saturating_duration_since(started) > passive.window);
+                if fresh {
+                    row.started = Some(now);
+                }
+                let errors = if fresh { 1 } else { self.row.load(Relaxed).saturating_add(1) };
+                self.row.store(errors, Relaxed);
+                self.penalty_until.store(self.nanos(now + passive.base_ejection), Relaxed);
+                // A multiple, not "at least": a row that the cap spared asks again only after as many errors more.
+                if errors % passive.consecutive_errors.max(1) == 0 { Wish::Open(reason) } else { Wish::Stay }
+            }
+        }
+    }
+
+    /// Opens. `jitter` is 0–255: the ejection lasts 80–100 % of base·2ⁿ (at most `max_ejection`), so that sidecars don't probe in step.
+    pub(crate) fn open(&self, reason: EjectReason, passive: &Passive, now: Instant, jitter: u8) -> Option<Transition> {
+        let origin = *self.origin.get_or_init(|| now);
+        let mut row = self.lock();
+        let word = self.word.load(Acquire);
+        let expected = if reason == EjectReason::ProbeFailed { PROBING } else { CLOSED };
+        if word & TAG != expected {
+            return None;
+        }
+        if expected == CLOSED && row.restored.is_none_or(|at| now.saturating_duration_since(at) > passive.window) {
+            row.openings = 0;
+        }
+        let doubled = passive.base_ejection.saturating_mul(1u32.checked_shl(row.openings).unwrap_or(u32::MAX));
+        let longest = doubled.min(passive.max_ejection);
+        let lasts = longest - longest / 5 * u32::from(jitter) / 255;
+        row.openings = (row.openings + 1).min(31);
+        row.good = 0;
+        row.started = None;
+        let until = self.store(OPEN, self.nanos(now + lasts), word);
+        Some(Transition::Ejected { reason, until: origin + Duration::from_nanos(until) })
+    }
+
+    /// Writes a word whose time is later than that of `before`, so that a claim never fits a newer word.
+    fn store(&self, tag: u64, nanos: u64, before: u64) -> u64 {
+        let nanos = nanos.max((before >> 2) + 1);
+        self.word.store(nanos << 2 | tag, Release);
+        nanos
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Row> {
+        // A row is whole after each statement; a panic elsewhere cannot leave it half written.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn nanos(&self, now: Instant) -> u64 {
+        let origin = self.origin.get().copied().unwrap_or(now);
+        u64::try_from(now.saturating_duration_since(origin).as_nanos()).unwrap_or(u64::MAX).min(u64::MAX >> 3)
+    }
+}

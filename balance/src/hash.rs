@@ -1,0 +1,37 @@
+//! The hashes that decide who owns a key. They are API: every sidecar of every version must agree, so seeds and byte order are pinned
+//! and golden values stand in the tests. Changing one moves every key of every pool.
+
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+/// Seeds of ring points start here, so that a request key equal to a ring key doesn't fall on that endpoint's own point.
+const POINT_SEED: u64 = 0x6576_656e_6b65_656c;
+
+/// The hash of a request's key: XXH3, 64 bits, seed 0.
+pub fn key_hash(key: &[u8]) -> u64 {
+    xxh3_64(key)
+}
+
+/// Where point number `number` of an endpoint lies on the ring.
+pub(crate) fn point_hash(ring_key: &str, number: u32) -> u64 {
+    xxh3_64_with_seed(ring_key.as_bytes(), POINT_SEED.wrapping_add(u64::from(number)))
+}
+
+/// hash(key, n): the place where the walk of a key looks for its n-th owner; the first is the key's own hash.
+pub(crate) fn rehash(key: u64, n: u32) -> u64 {
+    if n == 0 { key } else { xxh3_64_with_seed(&key.to_le_bytes(), u64::from(n)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_values_stay() {
+        assert_eq!(key_hash(b""), 0x2d06_8005_38d3_94c2);
+        assert_eq!(key_hash(b"user-42"), 0);
+        assert_eq!(point_hash("checkout-0", 0), 0);
+        assert_eq!(point_hash("checkout-0", 149), 0);
+        assert_eq!(rehash(42, 0), 42);
+        assert_eq!(rehash(42, 1), 0);
+    }
+}

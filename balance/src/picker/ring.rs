@@ -1,0 +1,132 @@
+//! The consistent ring (Karger et al., "Consistent hashing and random trees", STOC 1997) with bounded loads (Mirrokni, Thorup,
+//! Zadimoghaddam, "Consistent hashing with bounded loads", SODA 2018). Points follow from ring keys and weights alone;
+//! health and load only move the walk, and the walk is a key's own sequence owner(hash(key, 0)), owner(hash(key, 1)), …
+
+use std::sync::Arc;
+
+use super::{Hunt, least};
+use crate::endpoint::{Endpoint, InFlight};
+use crate::hash::{point_hash, rehash};
+use crate::pool::{BuildError, Pick, PickReason};
+use crate::rng::Rng;
+
+/// Rehashes before the walk takes the remaining members in order. With a load factor of 1.25 a fifth of the weight has room:
+/// the chance that 64 places all miss it is 0.8⁶⁴ < 10⁻⁶.
+const REHASHES: u32 = 64;
+/// The most points of a ring: 48 MiB of tables.
+pub(crate) const MAX_POINTS: u64 = 1 << 22;
+
+#[derive(Debug)]
+pub(crate) struct Ring {
+    /// Ascending.
+    hashes: Vec<u64>,
+    /// The member that each point belongs to.
+    owners: Vec<u32>,
+    /// For each value of a hash's upper bits the first point with at least these: a lookup starts a step or two from its end.
+    starts: Vec<u32>,
+    shift: u32,
+    factor: Option<u32>,
+}
+
+impl Ring {
+    /// `members` in canonical order, by (ring key, id): equal hashes are ordered by index.
+    pub(crate) fn try_new(members: &[Arc<Endpoint>], virtual_nodes: u32, factor: Option<u32>) -> Result<Self, BuildError> {
+        if let Some(percent) = factor.filter(|&percent| percent < 100) {
+            return Err(BuildError::BalanceFactor { percent });
+        }
+        let count = |member: &Endpoint| (u64::from(virtual_nodes) * u64::from(member.weight()) / 100).max(1);
+        let total: u64 = members.iter().map(|member| count(member)).sum();
+        if virtual_nodes == 0 || total > MAX_POINTS {
+            return Err(BuildError::RingPoints { points: if virtual_nodes == 0 { 0 } else { total } });
+        }
+        let mut points = Vec::with_capacity(total as usize);
+        for (index, member) in members.iter().enumerate() {
+            points.extend((0..count(member) as u32).map(|number| (point_hash(member.ring_key(), number), index as u32)));
+        }
+        points.sort_unstable();
+        let bits = (total.max(2)).next_power_of_two().trailing_zeros();
+        let mut ring = Self {
+            hashes: points.iter().map(|&(hash, _)| hash).collect(),
+            owners: points.iter().map(|&(_, owner)| owner).collect(),
+            starts: Vec::with_capacity(1 << bits),
+            shift: 64 - bits,
+            factor,
+        };
+        ring.starts.extend((0..1u64 << bits).map(|top| ring.hashes.partition_point(|&hash| hash < top << ring.shift) as u32));
+        Ok(ring)
+    }
+
+    /// The member that owns a place: the one of the first point at or after it, around the end.
+    fn owner(&self, hash: u64) -> Option<usize> {
+        let start = *self.starts.get((hash >> self.shift) as usize)? as usize;
+        let ahead = self.hashes[start..].iter().position(|&point| point >= hash);
+        self.owners.get(ahead.map_or(0, |ahead| start + ahead)).map(|&owner| owner as usize)
+    }
+
+    /// The key's whole walk: rehashed places, then all members from a place of the key's own. Repeats are left in; whom a walk
+    /// passed once it passes again.
+    fn walk(&self, key: u64, members: usize) -> impl Iterator<Item = usize> {
+        let places = (0..REHASHES).filter_map(move |n| self.owner(rehash(key, n)));
+        let first = if members == 0 { 0 } else { (key % members as u64) as usize };
+        places.chain((0..members).map(move |n| (first + n) % members))
+    }
+
+    /// The key's owners, each once, in the order in which picks, overflow and retries ask them.
+    pub(crate) fn owners<'a>(&'a self, members: &'a [Arc<Endpoint>], key: u64) -> impl Iterator<Item = &'a Arc<Endpoint>> {
+        let mut seen = vec![false; members.len()];
+        self.walk(key, members.len())
+            .filter(move |&index| !std::mem::replace(&mut seen[index], true))
+            .map(|index| &members[index])
+    }
+
+    pub(crate) fn pick(&self, hunt: &Hunt<'_>, key: u64, rng: &mut impl Rng) -> Option<Pick> {
+        let bound = self.factor.map(|percent| Bound::new(hunt, percent));
+        let mut first = None;
+        for index in self.walk(key, hunt.members.len()) {
+            if !hunt.admits(index) {
+                match hunt.probe(index) {
+                    Some(probe) => return Some(probe),
+                    None => continue,
+                }
+            }
+            let owner = *first.get_or_insert(index);
+            let reason = if owner == index { PickReason::Owner } else { PickReason::Overflow };
+            let Some(bound) = &bound else { return Some(hunt.take(index, reason)) };
+            if let Some(lease) = bound.take(hunt, index) {
+                return Some(Pick { lease, reason: hunt.reason(reason) });
+            }
+        }
+        // Nobody fits: other requests took the room meanwhile, or what has room was tried already.
+        first.and_then(|_| least::of_all(hunt, PickReason::Overflow, rng))
+    }
+}
+
+/// The bound of one pick: endpoint i may take a request only if inᵢ + 1 ≤ ⌈c·(m + 1)·wᵢ/W⌉, m and W over the candidates.
+struct Bound {
+    percent: u128,
+    total: u128,
+    weight: u128,
+}
+
+impl Bound {
+    fn new(hunt: &Hunt<'_>, percent: u32) -> Self {
+        let admitted = hunt.members.iter().filter(|member| hunt.standing.mode.admits(member));
+        let (mut total, mut weight) = (0u64, 0u64);
+        for member in admitted {
+            total += u64::from(member.in_flight());
+            weight += u64::from(member.weight());
+        }
+        Self { percent: u128::from(percent), total: u128::from(total), weight: u128::from(weight.max(1)) }
+    }
+
+    fn limit(&self, weight: u16) -> u32 {
+        let share = (self.percent * (self.total + 1) * u128::from(weight)).div_ceil(100 * self.weight);
+        u32::try_from(share).unwrap_or(u32::MAX)
+    }
+
+    fn take(&self, hunt: &Hunt<'_>, index: usize) -> Option<InFlight> {
+        let member = &hunt.members[index];
+        let limit = self.limit(member.weight());
+        InFlight::take_below(member, limit)
+    }
+}

@@ -1,0 +1,261 @@
+//! A pool as an immutable snapshot: members in canonical order, configuration, derived tables. Picks take no lock and no memory;
+//! all that lives is on the endpoints. A new list, weight or policy is a new pool over the same records.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::breaker::{EjectReason, Outcome, Passive, Transition, Wish};
+use crate::endpoint::{Endpoint, Health, InFlight};
+use crate::picker::{Algorithm, Hunt, Picker};
+use crate::rng::{Rng, SmallRng};
+use crate::standing::{Cache, Mode, Standing};
+
+/// What a pool does, apart from whom it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// How an endpoint is chosen.
+    pub algorithm: Algorithm,
+    /// Below this percentage of usable members all are used; exactly at it, not. 0: never.
+    pub panic_threshold: u8,
+    /// Passive ejection; absent: off, and breakers that other pools opened are ignored.
+    pub passive: Option<Passive>,
+}
+
+/// Why a pool cannot be built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildError {
+    /// Two members are the same endpoint.
+    DuplicateId {
+        /// Which.
+        id: String,
+    },
+    /// A weight outside 1–1000.
+    Weight {
+        /// Whose.
+        id: String,
+        /// What it says.
+        weight: u16,
+    },
+    /// Members from different books.
+    TwoBooks,
+    /// No points, or too many.
+    RingPoints {
+        /// How many there would be.
+        points: u64,
+    },
+    /// A load factor below 100 %: not even an even spread would fit.
+    BalanceFactor {
+        /// What it says.
+        percent: u32,
+    },
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DuplicateId { id } => write!(f, "endpoint {id} is in the list twice: leave one out"),
+            Self::Weight { id, weight } => write!(f, "endpoint {id} has weight {weight}: use 1 to 1000"),
+            Self::TwoBooks => write!(f, "members come from different books: keep one book per process"),
+            Self::RingPoints { points } => {
+                let most = crate::picker::ring::MAX_POINTS;
+                write!(f, "the ring would have {points} points: use 1 to {most}, by virtualNodes and weights")
+            }
+            Self::BalanceFactor { percent } => write!(f, "hashBalanceFactor is {percent}: use at least 100"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// What a pick may go by.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PickArgs<'a> {
+    /// The hash of the request's key, by [`crate::key_hash`].
+    pub key: Option<u64>,
+    /// Endpoints that this request tried; none is picked again.
+    pub tried: &'a [Arc<Endpoint>],
+}
+
+/// A choice.
+#[derive(Debug)]
+pub struct Pick {
+    /// Counts 1 on the endpoint until dropped.
+    pub lease: InFlight,
+    /// Why this one.
+    pub reason: PickReason,
+}
+
+/// Why an endpoint was picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PickReason {
+    /// Its turn.
+    RoundRobin,
+    /// Less loaded than the others drawn.
+    LeastLoaded,
+    /// Owns the key: the first usable one of the key's sequence.
+    Owner,
+    /// A later one of the key's sequence: bounded load passed the owner.
+    Overflow,
+    /// The request has no key.
+    Fallback,
+    /// Too few usable ones, or all ejected: all are used.
+    Panic,
+    /// The one probing request of an open breaker.
+    Probe,
+    /// Only draining ones are left.
+    LastResort,
+}
+
+impl PickReason {
+    /// The word for labels and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "RoundRobin",
+            Self::LeastLoaded => "LeastLoaded",
+            Self::Owner => "Owner",
+            Self::Overflow => "Overflow",
+            Self::Fallback => "Fallback",
+            Self::Panic => "Panic",
+            Self::Probe => "Probe",
+            Self::LastResort => "LastResort",
+        }
+    }
+}
+
+/// Why there is no choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NoEndpoint {
+    /// The pool has no members.
+    Empty,
+    /// None of its members may be used.
+    NoneUsable,
+    /// This request has tried all that may be used.
+    AllTried,
+}
+
+impl NoEndpoint {
+    /// The word for labels and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::NoneUsable => "NoneUsable",
+            Self::AllTried => "AllTried",
+        }
+    }
+}
+
+/// A snapshot.
+#[derive(Debug)]
+pub struct Pool {
+    config: Config,
+    members: Vec<Arc<Endpoint>>,
+    picker: Picker,
+    cache: Cache,
+    /// Held while an ejection is decided, so that the cap holds among workers; draws its jitter.
+    ejecting: Mutex<SmallRng>,
+}
+
+impl Pool {
+    /// Builds a snapshot; the order of `members` doesn't matter. `seed` sets where round robin starts and how ejections jitter.
+    pub fn try_new(config: Config, mut members: Vec<Arc<Endpoint>>, seed: u64) -> Result<Self, BuildError> {
+        members.sort_unstable_by(|a, b| (a.ring_key(), a.id()).cmp(&(b.ring_key(), b.id())));
+        for member in &members {
+            if !(1..=1000).contains(&member.weight()) {
+                return Err(BuildError::Weight { id: member.id().to_owned(), weight: member.weight() });
+            }
+            if !Arc::ptr_eq(member.epoch(), members[0].epoch()) {
+                return Err(BuildError::TwoBooks);
+            }
+        }
+        let mut ids: Vec<&str> = members.iter().map(|member| member.id()).collect();
+        ids.sort_unstable();
+        if let Some(pair) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(BuildError::DuplicateId { id: pair[0].to_owned() });
+        }
+        let picker = Picker::try_new(&config.algorithm, &members, seed)?;
+        Ok(Self { config, members, picker, cache: Cache::new(), ejecting: Mutex::new(SmallRng::new(seed)) })
+    }
+
+    /// Chooses an endpoint and counts the request on it.
+    pub fn pick(&self, args: PickArgs<'_>, now: Instant, rng: &mut impl Rng) -> Result<Pick, NoEndpoint> {
+        let PickArgs { key, tried } = args;
+        if self.members.is_empty() {
+            return Err(NoEndpoint::Empty);
+        }
+        let standing = self.standing();
+        if standing.mode == Mode::Nobody {
+            return Err(NoEndpoint::NoneUsable);
+        }
+        let hunt = Hunt { members: &self.members, standing, tried, now };
+        self.picker
+            .pick(&hunt, key, rng)
+            .or_else(|| (0..self.members.len()).find_map(|index| hunt.probe_at_last(index)))
+            .ok_or(if tried.is_empty() { NoEndpoint::NoneUsable } else { NoEndpoint::AllTried })
+    }
+
+    /// The key's distinct owners in order, whatever their health; nothing for an algorithm without a table.
+    pub fn owners(&self, key: u64) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let ring = match &self.picker {
+            Picker::Ring(ring) => Some(ring),
+            Picker::RoundRobin(_) | Picker::Least(_) => None,
+        };
+        ring.into_iter().flat_map(move |ring| ring.owners(&self.members, key))
+    }
+
+    /// Tells how a request went. While a breaker is open, answers to older requests change nothing; while its probing request is
+    /// out, any answer counts as the probe's.
+    pub fn report(&self, endpoint: &Endpoint, outcome: Outcome, now: Instant) -> Option<Transition> {
+        let passive = self.config.passive.as_ref()?;
+        let reason = match outcome {
+            Outcome::Cancelled => return None,
+            Outcome::Success => return endpoint.succeed(now),
+            Outcome::ConnectError => EjectReason::ConnectErrors,
+            Outcome::GatewayError => EjectReason::GatewayErrors,
+            Outcome::ServerError => EjectReason::ServerErrors,
+        };
+        let Wish::Open(reason) = endpoint.fail(reason, passive, now) else { return None };
+        let mut rng = self.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
+        if reason != EjectReason::ProbeFailed && !self.may_eject(endpoint, passive) {
+            return None;
+        }
+        let jitter = rng.next_u64() as u8;
+        endpoint.eject(reason, passive, now, jitter)
+    }
+
+    /// Never the last usable one, never more than the cap; one is always allowed where there are two.
+    fn may_eject(&self, endpoint: &Endpoint, passive: &Passive) -> bool {
+        let (mut counted, mut ejected, mut others) = (0usize, 0usize, 0usize);
+        for member in &self.members {
+            let health = member.health();
+            if !matches!(health, Health::Usable | Health::Down) {
+                continue;
+            }
+            counted += 1;
+            ejected += usize::from(!member.is_closed());
+            others += usize::from(member.is_closed() && health == Health::Usable && member.id() != endpoint.id());
+        }
+        others > 0 && ejected < (counted * usize::from(passive.max_ejection_percent) / 100).max(1)
+    }
+
+    /// The members, by (ring key, id).
+    pub fn members(&self) -> &[Arc<Endpoint>] {
+        &self.members
+    }
+
+    /// Whether so few members are usable that all are used. An ejected one isn't usable, its probing request due or not: else the
+    /// pool would fall in and out of panic with each probe.
+    pub fn is_panicking(&self, _now: Instant) -> bool {
+        self.standing().mode == Mode::Panic
+    }
+
+    /// What it was built with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn standing(&self) -> Standing {
+        let epoch = self.members.first().map_or(0, |member| member.epoch().read());
+        self.cache.get(epoch, || Standing::count(&self.members, self.config.panic_threshold, self.config.passive.is_some()))
+    }
+}
