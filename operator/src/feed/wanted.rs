@@ -1,0 +1,144 @@
+//! Which pools a session sees, and what it must be told. Pure. A pool that may not be seen and one that isn't there are
+//! the same thing here, so nothing that is said later can tell them apart.
+
+use crate::publish::{Labels, Published, Snapshot};
+use evenkeel_wire::PoolName;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// The most entries of a wanted list.
+pub(super) const MAX_WANTED: usize = 1_000;
+
+/// Why a wanted list is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum WantedError {
+    #[error("{0} wanted pools; name at most {MAX_WANTED}, or `NAMESPACE/*` for all of your own namespace")]
+    TooMany(usize),
+    #[error("`{0}` names no pool; write NAMESPACE/NAME")]
+    Name(String),
+    #[error("`{0}` is another namespace's; name its pools one by one, `*` is for your own namespace ({1})")]
+    ForeignAll(String, String),
+}
+
+/// The pools that a sidecar asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    own: String,
+    all_own: bool,
+    names: BTreeSet<PoolName>,
+}
+
+impl Wanted {
+    /// Reads a wanted list of a pod in namespace `own`.
+    pub(super) fn try_new(entries: &[String], own: &str) -> Result<Self, WantedError> {
+        if entries.len() > MAX_WANTED {
+            return Err(WantedError::TooMany(entries.len()));
+        }
+        let mut wanted = Self { own: own.into(), all_own: false, names: BTreeSet::new() };
+        for entry in entries {
+            match entry.strip_suffix("/*") {
+                Some(namespace) if namespace == own => wanted.all_own = true,
+                Some(_) => return Err(WantedError::ForeignAll(short(entry), own.into())),
+                None => {
+                    let name = entry.parse().map_err(|_| WantedError::Name(short(entry)))?;
+                    wanted.names.insert(name);
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// The pools of the snapshot that it asks for and may have. `labels` are those of its own namespace.
+    pub(super) fn find_visible(&self, labels: Option<&Labels>, snapshot: &Snapshot) -> Snapshot {
+        let named = self.names.iter().filter_map(|name| snapshot.get_key_value(name));
+        let from = PoolName { namespace: self.own.clone(), name: String::new() };
+        let own = snapshot.range((Bound::Included(from), Bound::Unbounded));
+        let own = own.take_while(|(name, _)| self.all_own && name.namespace == self.own);
+        named
+            .chain(own)
+            .filter(|(name, pool)| pool.consumers.allows(&name.namespace, &self.own, labels))
+            .map(|(name, pool)| (name.clone(), pool.clone()))
+            .collect()
+    }
+}
+
+fn short(entry: &str) -> String {
+    entry.chars().take(80).collect()
+}
+
+/// What a session must be told to know what it should.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Step {
+    /// In full.
+    pub(super) send: Vec<(PoolName, Arc<Published>)>,
+    /// No longer theirs.
+    pub(super) remove: Vec<PoolName>,
+}
+
+/// Compares what a session knows (pool → revision) with what it should.
+pub(super) fn compare(known: &BTreeMap<PoolName, u64>, visible: &Snapshot) -> Step {
+    let changed = visible.iter().filter(|(name, pool)| known.get(name) != Some(&pool.revision));
+    Step {
+        send: changed.map(|(name, pool)| (name.clone(), pool.clone())).collect(),
+        remove: known.keys().filter(|name| !visible.contains_key(name)).cloned().collect(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::publish::ConsumerRule;
+
+    fn snapshot(pools: &[(&str, u64, ConsumerRule)]) -> Snapshot {
+        let published = |revision: &u64, consumers: &ConsumerRule| {
+            Arc::new(Published { revision: *revision, generation: 1, lines: bytes::Bytes::new(), consumers: consumers.clone() })
+        };
+        pools.iter().map(|(name, revision, rule)| (name.parse().unwrap(), published(revision, rule))).collect()
+    }
+
+    fn names(visible: &Snapshot) -> Vec<String> {
+        visible.keys().map(PoolName::to_string).collect()
+    }
+
+    fn wanted(entries: &[&str]) -> Result<Wanted, WantedError> {
+        Wanted::try_new(&entries.iter().map(ToString::to_string).collect::<Vec<_>>(), "shop")
+    }
+
+    #[test]
+    fn a_foreign_pool_needs_both_the_owners_consent_and_the_request() {
+        let labels = Labels::from([("team".into(), "a".into())]);
+        let pools = snapshot(&[
+            ("shop/cart", 1, ConsumerRule::Same),
+            ("shop/pay", 2, ConsumerRule::Same),
+            ("stock/all", 3, ConsumerRule::All),
+            ("stock/same", 4, ConsumerRule::Same),
+            ("stock/some", 5, ConsumerRule::Selector(labels.clone())),
+        ]);
+        let everything = wanted(&["shop/*", "stock/all", "stock/same", "stock/some", "stock/gone"]).unwrap();
+        let seen = everything.find_visible(Some(&labels), &pools);
+        assert_eq!(names(&seen), ["shop/cart", "shop/pay", "stock/all", "stock/some"]);
+        assert_eq!(names(&everything.find_visible(None, &pools)), ["shop/cart", "shop/pay", "stock/all"]);
+        assert_eq!(names(&wanted(&["shop/*"]).unwrap().find_visible(Some(&labels), &pools)), ["shop/cart", "shop/pay"]);
+        assert_eq!(names(&wanted(&["shop/pay"]).unwrap().find_visible(None, &pools)), ["shop/pay"]);
+    }
+
+    #[test]
+    fn a_list_that_asks_for_too_much_is_refused_by_name() {
+        assert_eq!(wanted(&["stock/*"]), Err(WantedError::ForeignAll("stock/*".into(), "shop".into())));
+        assert_eq!(wanted(&["cart"]), Err(WantedError::Name("cart".into())));
+        let many = vec!["shop/a"; MAX_WANTED + 1];
+        assert_eq!(wanted(&many), Err(WantedError::TooMany(MAX_WANTED + 1)));
+    }
+
+    #[test]
+    fn a_step_tells_only_what_differs() {
+        let pools = snapshot(&[("shop/cart", 4, ConsumerRule::Same), ("shop/pay", 2, ConsumerRule::Same)]);
+        let known = [("shop/cart", 3), ("shop/pay", 2), ("shop/old", 1)];
+        let known = known.map(|(name, revision)| (name.parse().unwrap(), revision)).into();
+        let step = compare(&known, &pools);
+        assert_eq!(step.send.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(), ["shop/cart"]);
+        assert_eq!(step.remove.iter().map(PoolName::to_string).collect::<Vec<_>>(), ["shop/old"]);
+    }
+}
