@@ -5,6 +5,8 @@
 pub mod bounds;
 pub mod duration;
 pub mod endpoints;
+#[cfg(feature = "kube")]
+pub mod kube;
 pub mod pool;
 pub mod status;
 
