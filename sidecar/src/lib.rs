@@ -1,0 +1,12 @@
+//! The sidecar: a proxy on the pod's loopback that routes by pools, and the control plane that feeds it, from files or
+//! from the operator. `app` wires it; the binary only reads arguments.
+
+#[allow(dead_code, reason = "the parts of the engine are used as the proxy grows")]
+mod http1;
+mod lifecycle;
+mod listen;
+mod metrics;
+mod proxy;
+mod status;
+mod table;
+mod worker;

@@ -1,0 +1,146 @@
+//! The ports of the data path. The control plane binds them, one socket for each worker and loopback address, and hands
+//! them out; so a port in use is known before a table is put into use.
+
+use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// The most client connections of one listener.
+pub(crate) const MAX_CONNECTIONS: usize = 10_000;
+const BACKLOG: i32 = 1024;
+
+/// To a worker.
+pub(crate) enum Command {
+    /// Accept on these sockets.
+    Open(Port),
+    /// Stop accepting on this port; open connections go on.
+    Close(u16),
+}
+
+/// One worker's sockets of one port.
+pub(crate) struct Port {
+    /// The port.
+    pub(crate) number: u16,
+    /// One for each loopback address.
+    pub(crate) listeners: Vec<TcpListener>,
+    /// A slot for each connection, shared by the workers.
+    pub(crate) slots: Arc<Semaphore>,
+}
+
+/// The ports that are open.
+pub(crate) struct Ports {
+    workers: Vec<UnboundedSender<Command>>,
+    open: BTreeMap<u16, Arc<Semaphore>>,
+}
+
+impl Ports {
+    /// None yet; `workers` will accept.
+    pub(crate) fn new(workers: Vec<UnboundedSender<Command>>) -> Self {
+        Self { workers, open: BTreeMap::new() }
+    }
+
+    /// Whether the port is open.
+    pub(crate) fn is_open(&self, port: u16) -> bool {
+        self.open.contains_key(&port)
+    }
+
+    /// Opens a port on 127.0.0.1, and on ::1 where there is one. An open port stays as it is.
+    pub(crate) fn open(&mut self, number: u16) -> io::Result<()> {
+        if self.is_open(number) {
+            return Ok(());
+        }
+        let mut sockets: Vec<Vec<TcpListener>> = self.workers.iter().map(|_| Vec::new()).collect();
+        for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+            let address = SocketAddr::new(address, number);
+            match bind_all(address, self.workers.len()) {
+                Ok(bound) => sockets.iter_mut().zip(bound).for_each(|(sockets, socket)| sockets.push(socket)),
+                Err(error) if address.is_ipv6() && is_no_ipv6(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        for (worker, listeners) in self.workers.iter().zip(sockets) {
+            // A worker ends only when the process does.
+            let _ = worker.send(Command::Open(Port { number, listeners, slots: slots.clone() }));
+        }
+        self.open.insert(number, slots);
+        Ok(())
+    }
+
+    /// Closes all ports but these.
+    pub(crate) fn retain(&mut self, is_used: impl Fn(u16) -> bool) {
+        self.open.retain(|port, _| {
+            let used = is_used(*port);
+            if !used {
+                self.workers.iter().for_each(|worker| drop(worker.send(Command::Close(*port))));
+            }
+            used
+        });
+    }
+}
+
+/// EAFNOSUPPORT or EADDRNOTAVAIL: this host has no ::1.
+fn is_no_ipv6(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(97)
+}
+
+fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    // SO_REUSEPORT would let a second process of the same user share the port in silence. So look first without it.
+    drop(bind(address, false)?);
+    (0..count)
+        .map(|_| {
+            let socket = bind(address, true)?;
+            socket.listen(BACKLOG)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    #[test]
+    fn a_port_that_somebody_listens_on_is_refused_even_if_he_shares_it() {
+        let taken = bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), true).expect("a free port");
+        taken.listen(1).expect("listens");
+        let port = taken.local_addr().ok().and_then(|address| address.as_socket()).expect("has an address").port();
+        let (worker, _commands) = unbounded_channel();
+        let mut ports = Ports::new(vec![worker]);
+        assert_eq!(ports.open(port).map_err(|error| error.kind()), Err(io::ErrorKind::AddrInUse));
+        assert!(!ports.is_open(port));
+    }
+
+    #[test]
+    fn each_worker_gets_its_own_sockets_and_is_told_of_the_end() {
+        let (first, mut at_first) = unbounded_channel();
+        let (second, mut at_second) = unbounded_channel();
+        let mut ports = Ports::new(vec![first, second]);
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+        ports.open(port).expect("opens");
+        ports.retain(|_| false);
+        for worker in [&mut at_first, &mut at_second] {
+            assert!(
+                matches!(worker.try_recv(), Ok(Command::Open(opened)) if opened.number == port && !opened.listeners.is_empty())
+            );
+            assert!(matches!(worker.try_recv(), Ok(Command::Close(closed)) if closed == port));
+        }
+    }
+}

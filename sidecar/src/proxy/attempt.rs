@@ -1,0 +1,174 @@
+//! pick + connect, and again on another endpoint: the one loop that every protocol shares.
+//! Counts picks and retries and reports failed connects; what comes after the connect is the caller's to report.
+
+use super::flag::{Flag, Retried};
+use crate::table::{Member, PoolEntry};
+use crate::worker::Worker;
+use evenkeel_balance::{Endpoint, InFlight, NoEndpoint, Outcome, PickArgs, PickReason};
+use evenkeel_wire::RetryOn;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+
+/// The attempts of one request on one pool. Each pick is another endpoint.
+pub(crate) struct Attempts {
+    pool: Arc<PoolEntry>,
+    key: Option<u64>,
+    tried: Vec<Arc<Endpoint>>,
+    retries_left: u32,
+}
+
+/// An endpoint that was picked, and its in-flight count until this is dropped.
+pub(crate) struct Chosen {
+    lease: InFlight,
+    member: Arc<Member>,
+    reason: PickReason,
+}
+
+/// A way to the endpoint.
+pub(crate) enum Upstream<S> {
+    /// Something that the caller had kept.
+    Kept(S),
+    /// A new connection.
+    New(TcpStream),
+}
+
+/// Why a request reached no endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unreached {
+    /// There was none (left) to pick.
+    NoEndpoint(NoEndpoint),
+    /// The last connect failed and no retry was left.
+    Connect(ConnectError),
+}
+
+/// Why a connect failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConnectError {
+    /// Nobody listens there.
+    Refused,
+    /// No answer within the pool's connect timeout.
+    Timeout,
+    /// No way there, or another error of the network.
+    Unreachable,
+    /// This host has no ports, descriptors or memory left: no endpoint is to blame.
+    Local,
+}
+
+impl ConnectError {
+    fn of(error: &std::io::Error) -> Self {
+        /// EMFILE, ENFILE, ENOMEM, ENOBUFS.
+        const EXHAUSTED: [i32; 4] = [24, 23, 12, 105];
+        match error.kind() {
+            ErrorKind::ConnectionRefused => Self::Refused,
+            ErrorKind::TimedOut => Self::Timeout,
+            ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse => Self::Local,
+            _ if error.raw_os_error().is_some_and(|code| EXHAUSTED.contains(&code)) => Self::Local,
+            _ => Self::Unreachable,
+        }
+    }
+}
+
+impl From<Unreached> for Flag {
+    fn from(unreached: Unreached) -> Self {
+        match unreached {
+            Unreached::NoEndpoint(none) => none.into(),
+            Unreached::Connect(ConnectError::Local) => Self::LocalExhaustion,
+            Unreached::Connect(_) => Self::ConnectFailure,
+        }
+    }
+}
+
+impl Chosen {
+    /// The endpoint as the pool knows it.
+    pub(crate) fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.lease.endpoint().address()
+    }
+
+    /// Why it was picked.
+    pub(crate) fn reason(&self) -> PickReason {
+        self.reason
+    }
+}
+
+impl Attempts {
+    /// For one request with this key (of the ring), if it has one.
+    pub(crate) fn new(pool: Arc<PoolEntry>, key: Option<u64>) -> Self {
+        let retries_left =
+            if pool.policy().retry.on.contains(&RetryOn::ConnectFailure) { pool.policy().retry.max_retries } else { 0 };
+        Self { pool, key, tried: Vec::new(), retries_left }
+    }
+
+    /// The pool that is tried.
+    pub(crate) fn pool(&self) -> &Arc<PoolEntry> {
+        &self.pool
+    }
+
+    /// Picks, then connects unless `keep` has a way to the picked endpoint; a failed connect moves on to another endpoint
+    /// while retries are left.
+    pub(crate) async fn establish<S>(
+        &mut self,
+        worker: &Worker,
+        mut keep: impl FnMut(&Chosen) -> Option<S>,
+    ) -> Result<(Chosen, Upstream<S>), Unreached> {
+        loop {
+            let chosen = self.pick(worker).map_err(Unreached::NoEndpoint)?;
+            if let Some(kept) = keep(&chosen) {
+                return Ok((chosen, Upstream::Kept(kept)));
+            }
+            match self.connect(&chosen).await {
+                Ok(stream) => return Ok((chosen, Upstream::New(stream))),
+                Err(error) => self.give_up(worker, chosen, error)?,
+            }
+        }
+    }
+
+    /// Picks an endpoint that hasn't been tried yet.
+    pub(crate) fn pick(&self, worker: &Worker) -> Result<Chosen, NoEndpoint> {
+        let args = PickArgs { key: self.key, tried: &self.tried };
+        let pick = worker.with_rng(|rng| self.pool.balance().pick(args, Instant::now(), rng))?;
+        self.pool.metrics().shard(worker.index()).count_pick(pick.reason);
+        let member = self.pool.member(pick.lease.endpoint()).clone();
+        Ok(Chosen { lease: pick.lease, member, reason: pick.reason })
+    }
+
+    /// A new connection to the chosen endpoint, within the pool's connect timeout.
+    pub(crate) async fn connect(&self, chosen: &Chosen) -> Result<TcpStream, ConnectError> {
+        let limit = Duration::from_millis(self.pool.policy().connect_timeout_ms);
+        match tokio::time::timeout(limit, TcpStream::connect(chosen.address())).await {
+            Ok(Ok(stream)) => {
+                // Small writes go out at once: the proxy has already gathered what belongs together.
+                let _ = stream.set_nodelay(true);
+                Ok(stream)
+            }
+            Ok(Err(error)) => Err(ConnectError::of(&error)),
+            Err(_) => Err(ConnectError::Timeout),
+        }
+    }
+
+    /// Settles a failed connect: `Ok` if another endpoint may be tried.
+    pub(crate) fn give_up(&mut self, worker: &Worker, chosen: Chosen, error: ConnectError) -> Result<(), Unreached> {
+        let outcome = if error == ConnectError::Local { Outcome::Cancelled } else { Outcome::ConnectError };
+        self.pool.report(worker, chosen.member(), outcome);
+        let retried = match error {
+            ConnectError::Refused => Retried::Refused,
+            ConnectError::Timeout => Retried::Timeout,
+            ConnectError::Unreachable => Retried::Unreachable,
+            ConnectError::Local => return Err(Unreached::Connect(error)),
+        };
+        if self.retries_left == 0 {
+            return Err(Unreached::Connect(error));
+        }
+        self.retries_left -= 1;
+        self.pool.metrics().shard(worker.index()).count_retry(retried);
+        self.tried.push(chosen.lease.endpoint().clone());
+        Ok(())
+    }
+}

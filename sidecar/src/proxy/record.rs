@@ -1,0 +1,102 @@
+//! The record of one request (HTTP) or connection (TCP): what is said of it while it lasts is settled once, in Drop.
+//! Whoever drops it without a word has been cancelled, and that is an outcome too.
+
+use super::attempt::Chosen;
+use super::flag::{CodeClass, Flag};
+use crate::metrics::Direction;
+use crate::table::{Member, PoolEntry};
+use crate::worker::Worker;
+use evenkeel_balance::Outcome;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Settles the accounts of one request or connection.
+pub(crate) struct Record {
+    worker: Rc<Worker>,
+    pool: Arc<PoolEntry>,
+    started: Instant,
+    member: Option<Arc<Member>>,
+    lease: Option<Lease>,
+    status: u16,
+    flag: Flag,
+    bytes: [u64; 2],
+}
+
+/// What the endpoint is owed: the in-flight count, and a word on how it did.
+struct Lease {
+    chosen: Chosen,
+    reported: bool,
+}
+
+impl Record {
+    /// Opens the record of a request to this pool, now.
+    pub(crate) fn start(worker: Rc<Worker>, pool: Arc<PoolEntry>) -> Self {
+        Self { worker, pool, started: Instant::now(), member: None, lease: None, status: 0, flag: Flag::Cancelled, bytes: [0; 2] }
+    }
+
+    /// The request is on its way to this endpoint; its in-flight count lasts as long as the record.
+    pub(crate) fn set_chosen(&mut self, chosen: Chosen) {
+        self.member = Some(chosen.member().clone());
+        self.lease = Some(Lease { chosen, reported: false });
+    }
+
+    /// Takes the request back from its endpoint, unreported, to send it once more.
+    pub(crate) fn take_chosen(&mut self) -> Option<Chosen> {
+        self.member = None;
+        self.lease.take().map(|lease| lease.chosen)
+    }
+
+    /// The endpoint that has the request, if any.
+    pub(crate) fn member(&self) -> Option<&Arc<Member>> {
+        self.member.as_ref()
+    }
+
+    /// The status that the client was sent.
+    pub(crate) fn set_status(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    /// How it ended; until said, [`Flag::Cancelled`].
+    pub(crate) fn set_flag(&mut self, flag: Flag) {
+        self.flag = flag;
+    }
+
+    /// Bytes that went this way, heads included.
+    pub(crate) fn add_bytes(&mut self, direction: Direction, bytes: u64) {
+        self.bytes[direction as usize] += bytes;
+    }
+
+    /// How the chosen endpoint did, as soon as it is known; the first word counts.
+    pub(crate) fn report(&mut self, outcome: Outcome) {
+        if let Some(lease) = &mut self.lease
+            && !lease.reported
+        {
+            lease.reported = true;
+            self.pool.report(&self.worker, lease.chosen.member(), outcome);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.report(Outcome::Cancelled);
+        let took = self.started.elapsed();
+        let shard = self.pool.metrics().shard(self.worker.index());
+        shard.settle(took, self.bytes);
+        let series = self.member.as_ref().map(|member| member.metrics());
+        shard.count_request(series, CodeClass::of(self.status), self.flag);
+        if self.worker.logs_access() {
+            tracing::info!(
+                target: "access",
+                pool = self.pool.label(),
+                endpoint = self.member.as_ref().map_or("-", |member| member.label()),
+                status = self.status,
+                flag = self.flag.as_str(),
+                ms = took.as_secs_f64() * 1e3,
+                sent = self.bytes[Direction::Upstream as usize],
+                received = self.bytes[Direction::Downstream as usize],
+            );
+        }
+    }
+}

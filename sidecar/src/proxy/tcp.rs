@@ -1,0 +1,158 @@
+//! TCP: an endpoint for each connection, then bytes both ways. A half-close is passed on as one, a reset as a reset.
+//! A connection that waits holds no buffer.
+
+use super::attempt::{Attempts, Upstream};
+use super::flag::Flag;
+use super::record::Record;
+use crate::metrics::{Direction, OpenConnection, Side};
+use crate::table::PoolEntry;
+use crate::worker::Worker;
+use evenkeel_balance::{Outcome, key_hash};
+use evenkeel_wire::{Algorithm, HashKey};
+use socket2::SockRef;
+use std::cell::Cell;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// A silent peer is asked after this long, and given up after three questions.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
+
+/// Serves one client connection to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, pool: Arc<PoolEntry>) {
+    let _client_open = OpenConnection::new(pool.metrics().clone(), worker.index(), Side::Downstream);
+    let mut record = Record::start(worker.clone(), pool.clone());
+    let mut attempts = Attempts::new(pool.clone(), source_key(pool.policy(), peer.ip()));
+    let (chosen, upstream) = match attempts.establish(&worker, |_| None::<TcpStream>).await {
+        Ok((chosen, Upstream::Kept(stream) | Upstream::New(stream))) => (chosen, stream),
+        Err(unreached) => {
+            record.set_flag(unreached.into());
+            return reset(&client);
+        }
+    };
+    let _upstream_open = OpenConnection::new(pool.metrics().clone(), worker.index(), Side::Upstream);
+    let member = chosen.member().clone();
+    record.set_chosen(chosen);
+    record.report(Outcome::Success);
+    // The shape that this was picked from isn't needed any more, and connections may last for days.
+    drop((attempts, pool));
+    for stream in [&client, &upstream] {
+        watch_for_silence(stream);
+    }
+    let moved = [Cell::new(0), Cell::new(0)];
+    let end = tokio::select! {
+        end = both_ways(&worker, &client, &upstream, &moved) => end,
+        () = member.gone() => Err(Flag::EndpointGone),
+    };
+    record.add_bytes(Direction::Upstream, moved[0].get());
+    record.add_bytes(Direction::Downstream, moved[1].get());
+    if end.is_err() {
+        reset(&client);
+        reset(&upstream);
+    }
+    record.set_flag(end.err().unwrap_or(Flag::None));
+}
+
+/// The key of a connection: its source, if the pool hashes sources.
+fn source_key(policy: &evenkeel_wire::Policy, source: IpAddr) -> Option<u64> {
+    let Algorithm::ConsistentHash { keys, .. } = &policy.algorithm else { return None };
+    keys.contains(&HashKey::SourceIp).then(|| source_hash(source))
+}
+
+/// The hash of a source address; the same for an IPv4 address and its mapped form.
+pub(crate) fn source_hash(source: IpAddr) -> u64 {
+    match source.to_canonical() {
+        IpAddr::V4(address) => key_hash(&address.octets()),
+        IpAddr::V6(address) => key_hash(&address.octets()),
+    }
+}
+
+async fn both_ways(worker: &Worker, client: &TcpStream, upstream: &TcpStream, moved: &[Cell<u64>; 2]) -> Result<(), Flag> {
+    let up = pump(worker, client, upstream, &moved[0]);
+    let down = pump(worker, upstream, client, &moved[1]);
+    let blame = |broken, reader, writer| match broken {
+        Broken::Read => reader,
+        Broken::Write => writer,
+    };
+    tokio::try_join!(async { up.await.map_err(|broken| blame(broken, Flag::Cancelled, Flag::UpstreamReset)) }, async {
+        down.await.map_err(|broken| blame(broken, Flag::UpstreamReset, Flag::Cancelled))
+    },)?;
+    Ok(())
+}
+
+/// Which end broke.
+enum Broken {
+    Read,
+    Write,
+}
+
+/// Passes bytes on until the end of `from`, then ends the writing side of `to`.
+async fn pump(worker: &Worker, from: &TcpStream, to: &TcpStream, moved: &Cell<u64>) -> Result<(), Broken> {
+    loop {
+        from.readable().await.map_err(|_| Broken::Read)?;
+        match worker.with_scratch(|buffer| pass_on(from, to, buffer))? {
+            Passed::All(bytes) => moved.set(moved.get() + bytes as u64),
+            Passed::Part { bytes, rest } => {
+                moved.set(moved.get() + bytes as u64);
+                write_all(to, &rest, moved).await?;
+            }
+            Passed::Nothing => {}
+            Passed::End => return SockRef::from(to).shutdown(Shutdown::Write).map_err(|_| Broken::Write),
+        }
+        // The socket may be ready for ever; others on this worker want their turn.
+        tokio::task::coop::consume_budget().await;
+    }
+}
+
+enum Passed {
+    Nothing,
+    All(usize),
+    Part { bytes: usize, rest: Vec<u8> },
+    End,
+}
+
+/// One read and one write, neither of which waits.
+fn pass_on(from: &TcpStream, to: &TcpStream, buffer: &mut [u8]) -> Result<Passed, Broken> {
+    let read = match from.try_read(buffer) {
+        Ok(0) => return Ok(Passed::End),
+        Ok(read) => read,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Passed::Nothing),
+        Err(_) => return Err(Broken::Read),
+    };
+    match try_write(to, &buffer[..read])? {
+        bytes if bytes == read => Ok(Passed::All(bytes)),
+        bytes => Ok(Passed::Part { bytes, rest: buffer[bytes..read].to_vec() }),
+    }
+}
+
+fn try_write(to: &TcpStream, bytes: &[u8]) -> Result<usize, Broken> {
+    match to.try_write(bytes) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+        written => written.map_err(|_: io::Error| Broken::Write),
+    }
+}
+
+/// Under back-pressure: only now does the connection own a buffer, and nothing more is read until it is empty.
+async fn write_all(to: &TcpStream, mut rest: &[u8], moved: &Cell<u64>) -> Result<(), Broken> {
+    while !rest.is_empty() {
+        to.writable().await.map_err(|_| Broken::Write)?;
+        let written = try_write(to, rest)?;
+        moved.set(moved.get() + written as u64);
+        rest = &rest[written..];
+    }
+    Ok(())
+}
+
+/// Makes the coming close a reset: what was cut off must not look whole.
+pub(crate) fn reset(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+fn watch_for_silence(stream: &TcpStream) {
+    let (after, between, times) = KEEPALIVE;
+    let keepalive = socket2::TcpKeepalive::new().with_time(after).with_interval(between).with_retries(times);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+}

@@ -1,0 +1,126 @@
+//! A worker: one thread, one single-threaded runtime, its own listeners. What it holds is shared by reference within the
+//! thread; between workers only the table, the endpoints' records and the lifecycle are.
+
+use crate::lifecycle::Lifecycle;
+use crate::listen::Command;
+use crate::proxy::{self, http};
+use crate::table::Table;
+use arc_swap::ArcSwap;
+use evenkeel_balance::SmallRng;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::runtime::LocalOptions;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::AbortHandle;
+
+/// The size of the buffer that all connections of a worker share.
+const SCRATCH: usize = 32 * 1024;
+
+/// What all connections of one thread share.
+pub(crate) struct Worker {
+    index: usize,
+    shared: Shared,
+    rng: RefCell<SmallRng>,
+    scratch: RefCell<Box<[u8]>>,
+    http: http::PerWorker,
+}
+
+/// What all workers share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// What to route by.
+    pub(crate) table: Arc<ArcSwap<Table>>,
+    /// Whether to stop, and what is still open.
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    /// Whether to write a line a request.
+    pub(crate) access_log: bool,
+}
+
+impl Worker {
+    /// The context of worker `index`, which counts in the shard of that number.
+    pub(crate) fn new(index: usize, shared: Shared, seed: u64) -> Self {
+        Self {
+            index,
+            shared,
+            rng: RefCell::new(SmallRng::new(seed)),
+            scratch: RefCell::new(vec![0; SCRATCH].into()),
+            http: http::PerWorker::default(),
+        }
+    }
+
+    /// Its number, and that of its shard of every count.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The table as of now; not to be held across an await.
+    pub(crate) fn table(&self) -> arc_swap::Guard<Arc<Table>> {
+        self.shared.table.load()
+    }
+
+    /// Whether the process has been told to stop: answers should close their connection.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shared.lifecycle.is_draining()
+    }
+
+    /// Stopping and what is open.
+    pub(crate) fn lifecycle(&self) -> &Arc<Lifecycle> {
+        &self.shared.lifecycle
+    }
+
+    /// Whether each request gets a line in the log.
+    pub(crate) fn logs_access(&self) -> bool {
+        self.shared.access_log
+    }
+
+    /// This thread's random numbers; not to be called from within itself.
+    pub(crate) fn with_rng<T>(&self, draw: impl FnOnce(&mut SmallRng) -> T) -> T {
+        draw(&mut self.rng.borrow_mut())
+    }
+
+    /// A buffer for what is read and passed on without an await in between.
+    pub(crate) fn with_scratch<T>(&self, fill: impl FnOnce(&mut [u8]) -> T) -> T {
+        fill(&mut self.scratch.borrow_mut())
+    }
+
+    /// What HTTP keeps for each worker.
+    pub(crate) fn http(&self) -> &http::PerWorker {
+        &self.http
+    }
+}
+
+/// Starts the thread; it ends when the sender of `commands` is dropped.
+pub(crate) fn spawn(index: usize, shared: Shared, seed: u64, commands: UnboundedReceiver<Command>) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+    {
+        Ok(runtime) => runtime.block_on(serve(Rc::new(Worker::new(index, shared, seed)), commands)),
+        Err(error) => tracing::error!(index, %error, "a worker found no resources to start"),
+    })
+}
+
+async fn serve(worker: Rc<Worker>, mut commands: UnboundedReceiver<Command>) {
+    let mut ports: HashMap<u16, Vec<AbortHandle>> = HashMap::new();
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Open(port) => {
+                let number = port.number;
+                let loops = port.listeners.into_iter().filter_map(|listener| {
+                    let listener = tokio::net::TcpListener::from_std(listener)
+                        .inspect_err(|error| tracing::error!(number, %error, "a listener could not be used"))
+                        .ok()?;
+                    let accepting = proxy::accept(worker.clone(), listener, number, port.slots.clone());
+                    Some(tokio::task::spawn_local(accepting).abort_handle())
+                });
+                ports.entry(number).or_default().extend(loops);
+            }
+            // Its open connections go on.
+            Command::Close(number) => ports.remove(&number).into_iter().flatten().for_each(|accepting| accepting.abort()),
+        }
+    }
+}
