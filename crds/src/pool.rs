@@ -4,9 +4,10 @@
 use crate::bounds;
 use crate::duration::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 /// A set of endpoints and how requests are spread over them.
@@ -140,13 +141,43 @@ pub struct ServiceSource {
 }
 
 /// A port by number or by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum PortRef {
     /// The Service's port number.
     Number(u16),
     /// The Service's port name.
     Name(String),
+}
+
+/// By hand, since a derived one can't say what is wrong.
+impl<'de> Deserialize<'de> for PortRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = PortRef;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a port's number or name")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<PortRef, E> {
+                let port = u16::try_from(number).ok().filter(|port| bounds::PORT.hold(u64::from(*port)));
+                port.map(PortRef::Number).ok_or_else(|| E::custom(format!("{number} is no port; give one from 1 to 65535")))
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<PortRef, E> {
+                self.visit_u64(u64::try_from(number).unwrap_or(0))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<PortRef, E> {
+                Ok(PortRef::Name(name.into()))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 impl JsonSchema for PortRef {
@@ -159,7 +190,16 @@ impl JsonSchema for PortRef {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"x-kubernetes-int-or-string": true})
+        // Bounds on a number leave names alone, and the other way round.
+        json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "minimum": bounds::PORT.min,
+            "maximum": bounds::PORT.max,
+            "minLength": bounds::LABEL_LENGTH.min,
+            "maxLength": bounds::LABEL_LENGTH.max,
+            "pattern": bounds::LABEL_PATTERN,
+        })
     }
 }
 

@@ -32,7 +32,7 @@ pub fn definitions() -> Vec<Definition> {
 fn pool() -> Definition {
     let mut schema = root(
         "A set of endpoints and how requests are spread over them.",
-        &[("spec", schema::structural::<PoolSpec>()), ("status", schema::structural::<PoolStatus>())],
+        &[("spec", schema::structural::<PoolSpec>()), ("status", schema::written::<PoolStatus>())],
     );
     rules::add_to_pool(&mut schema);
     let condition = |kind: &str| format!(".status.conditions[?(@.type==\"{kind}\")].status");
@@ -52,7 +52,7 @@ fn pool() -> Definition {
 fn endpoints() -> Definition {
     let mut schema = root(
         "A part of a pool's endpoints with their states, for people and scripts. Written by the operator.",
-        &[("spec", schema::structural::<EndpointsSpec>())],
+        &[("spec", schema::written::<EndpointsSpec>())],
     );
     rules::add_to_endpoints(&mut schema);
     let columns = json!([

@@ -68,8 +68,10 @@ pub(super) fn add_to_pool(schema: &mut Value) {
     ] {
         list_map(schema, path, keys);
     }
-    let retry_on = at(schema, "spec.retry.retryOn");
-    retry_on["x-kubernetes-list-type"] = "set".into();
+    at(schema, "spec.retry.retryOn")["x-kubernetes-list-type"] = "set".into();
+    at(schema, "spec.consumers.namespaces.selector.matchLabels")["additionalProperties"]["maxLength"] = 63.into();
+    at(schema, "status.conditions[].status")["enum"] = json!(["True", "False", "Unknown"]);
+    at(schema, "status.conditions[].lastTransitionTime")["format"] = "date-time".into();
     at(schema, "spec.sources[].static.endpoints[].address")["anyOf"] = json!([{"format": "ipv4"}, {"format": "ipv6"}]);
     for &(path, rule, message) in RULES {
         add(schema, path, rule, message);

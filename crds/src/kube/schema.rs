@@ -16,6 +16,20 @@ pub(super) fn structural<T: JsonSchema>() -> Value {
     schema
 }
 
+/// The structural schema of a type that the operator writes: what it doesn't say has no default.
+pub(super) fn written<T: JsonSchema>() -> Value {
+    let mut schema = structural::<T>();
+    without_defaults(&mut schema);
+    schema
+}
+
+fn without_defaults(schema: &mut Value) {
+    if let Value::Object(schema) = schema {
+        schema.remove("default");
+        schema.values_mut().for_each(without_defaults);
+    }
+}
+
 fn rewrite(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(rewrite),
