@@ -117,7 +117,7 @@ impl TempNs {
     pub fn sees_of(&self, pod: &str, pool: &str, usable: usize) -> Result<()> {
         wait::until(&format!("{usable} usable endpoints of {pool} in {pod}"), POD_LIMIT, || {
             let samples = self.metrics(pod)?;
-            let seen = samples.sum("evenkeel_endpoint_state", &[("pool", pool), ("state", "usable")]);
+            let seen = samples.sum("evenkeel_endpoint_state", &[("pool", pool), ("state", "Usable")]);
             Ok(Look::from((seen == usable as f64).then_some(()), || format!("{seen}")))
         })
     }
