@@ -24,7 +24,7 @@ fmt: ## formatting
 	cargo fmt --all --check
 
 lint: ## clippy, warnings are errors
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --features evenkeel-e2e/cluster --locked -- -D warnings
 
 unit: ## unit, property and in-process tests
 	cargo test --workspace --locked --quiet
@@ -58,7 +58,7 @@ cluster: ## a real Kubernetes on this machine; prints where its kubeconfig is
 cluster-down: ## end it and drop its state
 	e2e/cluster/down
 
-e2e: cluster ## the tests on the real cluster (or on yours: KUBECONFIG=…)
+e2e: $(if $(KUBECONFIG),,cluster) ## the tests on the real cluster (or on yours: KUBECONFIG=…)
 	e2e/run
 
 bench: ## against HAProxy and NGINX, into target/bench/summary.json
