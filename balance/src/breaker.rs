@@ -96,6 +96,9 @@ const GOOD_TO_CLOSE: u32 = 2;
 /// The most that a row of errors adds to an endpoint's load.
 const MAX_PENALTY: u32 = 1_000;
 
+/// No ejection is longer, whatever a policy says.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 const CLOSED: u64 = 0;
 const OPEN: u64 = 1;
 const PROBING: u64 = 2;
@@ -216,7 +219,7 @@ impl Breaker {
                 }
                 let errors = if fresh { 1 } else { self.row.load(Relaxed).saturating_add(1) };
                 self.row.store(errors, Relaxed);
-                self.penalty_until.store(self.nanos(now + passive.base_ejection), Relaxed);
+                self.penalty_until.store(self.nanos(now + passive.base_ejection.min(LONGEST)), Relaxed);
                 // A multiple, not "at least": a row that the cap spared asks again only after as many errors more.
                 if errors % passive.consecutive_errors.max(1) == 0 { Wish::Open(reason) } else { Wish::Stay }
             }
@@ -236,7 +239,7 @@ impl Breaker {
             row.openings = 0;
         }
         let doubled = passive.base_ejection.saturating_mul(1u32.checked_shl(row.openings).unwrap_or(u32::MAX));
-        let longest = doubled.min(passive.max_ejection);
+        let longest = doubled.min(passive.max_ejection).min(LONGEST);
         let lasts = longest - longest / 5 * u32::from(jitter) / 255;
         row.openings = (row.openings + 1).min(31);
         row.good = 0;

@@ -226,19 +226,23 @@ impl InFlight {
         Self { endpoint: Arc::clone(endpoint), claim: None }
     }
 
-    /// Only while fewer than `limit` are there; racing workers cannot pass it together.
-    pub(crate) fn take_below(endpoint: &Arc<Endpoint>, limit: u32) -> Option<Self> {
+    /// Only if it may, given what is in flight now; racing workers cannot pass a bound together.
+    pub(crate) fn take_if(endpoint: &Arc<Endpoint>, may: impl Fn(u32) -> bool) -> Option<Self> {
         let count = &endpoint.in_flight.0;
-        count.fetch_update(AcqRel, Acquire, |now| (now < limit).then_some(now + 1)).ok()?;
+        count.fetch_update(AcqRel, Acquire, |now| may(now).then_some(now + 1)).ok()?;
         Some(Self { endpoint: Arc::clone(endpoint), claim: None })
     }
 
     /// The one probing request of an open breaker, if it is due and nobody has it.
     pub(crate) fn probe(endpoint: &Arc<Endpoint>, now: Instant) -> Option<Self> {
         let claim = endpoint.breaker.claim(now)?;
-        let mut lease = Self::take(endpoint);
-        lease.claim = Some(claim);
-        Some(lease)
+        endpoint.in_flight.0.fetch_add(1, AcqRel);
+        Some(Self { endpoint: Arc::clone(endpoint), claim: Some(claim) })
+    }
+
+    /// Makes this request the probing one, if one is due and nobody has it.
+    pub(crate) fn claim(&mut self, now: Instant) {
+        self.claim = self.endpoint.breaker.claim(now);
     }
 
     /// Whom it is for.

@@ -1,6 +1,33 @@
 //! Choosing an endpoint, pure: live endpoint state by identity, the health floor and the passive breaker, and the algorithms.
 //! No clock, no sockets, no threads: time and chance are arguments. A [`Pool`] is an immutable snapshot over live [`Endpoint`]s;
 //! a pick takes no lock and no memory.
+//!
+//! # When to take which algorithm
+//!
+//! | algorithm | take it when | a pick costs, n members | source |
+//! |---|---|---|---|
+//! | [`LeastConnections`](Algorithm::LeastConnections), `choice_count` 2 | always, unless you know better: slow endpoints get less, no herd even with many sidecars | O(1) | Mitzenmacher, "The power of two choices in randomized load balancing", IEEE TPDS 2001 |
+//! | the same, `choice_count` d | few sidecars, more precision wanted; draws are distinct | O(d) | the same |
+//! | the same, `choice_count` 0 | one or few clients, long requests: the exact minimum | O(n) | Weighted least connections, as in LVS |
+//! | [`RoundRobin`](Algorithm::RoundRobin) | equal endpoints, equal requests, evenness in numbers matters more than in time | O(1) | – |
+//! | [`ConsistentHash`](Algorithm::ConsistentHash) | a key should meet the same endpoint again: caches, sessions; a new member takes 1/n of the keys, all from the others | O(1) | Karger et al., "Consistent hashing and random trees", STOC 1997 |
+//! | the same with `hash_balance_factor` c | as before, but one hot key mustn't drown its owner: nobody gets over c times its share | O(1) if the owner is idle, else one sum over n | Mirrokni, Thorup, Zadimoghaddam, "Consistent hashing with bounded loads", SODA 2018; overflow by rehashing: Chen, Coleman, Shrivastava, "Revisiting consistent hashing with bounded loads", AAAI 2021 |
+//!
+//! Loads are in-flight ÷ weight; the errors of late add to it, so that failing fast never looks like being idle.
+//!
+//! # Who may be picked
+//!
+//! The operator's verdict ([`Health`]) is the floor, the passive breaker may only take out more, the panic threshold overrides both.
+//! A pool keeps the outcome (a mode and two sums) behind the [`Book`]'s epoch counter: a change of health, weight or ejection costs the
+//! next pick one pass over the members, all other picks a few atomic reads.
+//!
+//! | members | candidates | reason of the pick |
+//! |---|---|---|
+//! | enough usable with closed breakers | these; an open breaker whose time has come gets one probing request | the algorithm's, `Probe` |
+//! | usable ones under the panic threshold, of usable and down | usable and down, ejected or not | `Panic` |
+//! | usable ones, all ejected | usable ones: ejections alone never empty a pool | `Panic` |
+//! | only draining ones (and not ready ones) | the draining | `LastResort` |
+//! | only not ready ones; only down ones with threshold 0 | nobody | – |
 
 mod book;
 mod breaker;

@@ -102,23 +102,23 @@ impl Hunt<'_> {
         Some(Pick { lease: InFlight::probe(member, self.now)?, reason: PickReason::Probe })
     }
 
-    /// Takes a candidate. Outside of `Normal` the mode is the reason, and an ejected one's due probing request goes along.
+    /// Takes a candidate.
     pub(crate) fn take(&self, index: usize, reason: PickReason) -> Pick {
-        let member = &self.members[index];
-        let lease = match self.standing.mode {
-            Mode::Normal | Mode::Unwatched | Mode::LastResort | Mode::Nobody => InFlight::take(member),
-            Mode::Spared | Mode::Panic => InFlight::probe(member, self.now).unwrap_or_else(|| InFlight::take(member)),
-        };
-        Pick { lease, reason: self.reason(reason) }
+        self.call(InFlight::take(&self.members[index]), reason)
     }
 
-    /// What a pick is called: what the algorithm says, unless the mode is the bigger news.
-    pub(crate) fn reason(&self, reason: PickReason) -> PickReason {
-        match self.standing.mode {
+    /// Names a pick: by what the algorithm says, unless the mode is the bigger news. An ejected endpoint that is used all the same
+    /// gets its due probing request along, so that good answers restore it.
+    pub(crate) fn call(&self, mut lease: InFlight, reason: PickReason) -> Pick {
+        let reason = match self.standing.mode {
             Mode::Normal | Mode::Unwatched | Mode::Nobody => reason,
-            Mode::Spared | Mode::Panic => PickReason::Panic,
             Mode::LastResort => PickReason::LastResort,
-        }
+            Mode::Spared | Mode::Panic => {
+                lease.claim(self.now);
+                PickReason::Panic
+            }
+        };
+        Pick { lease, reason }
     }
 
     fn was_tried(&self, member: &Arc<Endpoint>) -> bool {

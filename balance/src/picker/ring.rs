@@ -2,6 +2,8 @@
 //! Zadimoghaddam, "Consistent hashing with bounded loads", SODA 2018). Points follow from ring keys and weights alone;
 //! health and load only move the walk, and the walk is a key's own sequence owner(hash(key, 0)), owner(hash(key, 1)), …
 
+use std::cell::OnceCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Hunt, least};
@@ -20,8 +22,11 @@ pub(crate) const MAX_POINTS: u64 = 1 << 22;
 pub(crate) struct Ring {
     /// Ascending.
     hashes: Vec<u64>,
-    /// The member that each point belongs to.
+    /// The member that each point belongs to: the first of its ring key.
     owners: Vec<u32>,
+    /// For each member that is the first of its ring key, how many share it. A pod that drains beside its successor of the same
+    /// name does; they share points too, and a walk asks them one after the other.
+    sharers: Vec<u32>,
     /// For each value of a hash's upper bits the first point with at least these: a lookup starts a step or two from its end.
     starts: Vec<u32>,
     shift: u32,
@@ -34,20 +39,29 @@ impl Ring {
         if let Some(percent) = factor.filter(|&percent| percent < 100) {
             return Err(BuildError::BalanceFactor { percent });
         }
-        let count = |member: &Endpoint| (u64::from(virtual_nodes) * u64::from(member.weight()) / 100).max(1);
-        let total: u64 = members.iter().map(|member| count(member)).sum();
+        let groups = || members.chunk_by(|a, b| a.ring_key() == b.ring_key());
+        let count = |group: &[Arc<Endpoint>]| {
+            let weight = group.iter().map(|member| member.weight()).max().unwrap_or(0);
+            (u64::from(virtual_nodes) * u64::from(weight) / 100).max(1)
+        };
+        let total: u64 = groups().map(count).sum();
         if virtual_nodes == 0 || total > MAX_POINTS {
             return Err(BuildError::RingPoints { points: if virtual_nodes == 0 { 0 } else { total } });
         }
         let mut points = Vec::with_capacity(total as usize);
-        for (index, member) in members.iter().enumerate() {
-            points.extend((0..count(member) as u32).map(|number| (point_hash(member.ring_key(), number), index as u32)));
+        let mut sharers = vec![0; members.len()];
+        let mut first = 0;
+        for group in groups() {
+            points.extend((0..count(group) as u32).map(|number| (point_hash(group[0].ring_key(), number), first as u32)));
+            sharers[first] = group.len() as u32;
+            first += group.len();
         }
         points.sort_unstable();
         let bits = (total.max(2)).next_power_of_two().trailing_zeros();
         let mut ring = Self {
             hashes: points.iter().map(|&(hash, _)| hash).collect(),
             owners: points.iter().map(|&(_, owner)| owner).collect(),
+            sharers,
             starts: Vec::with_capacity(1 << bits),
             shift: 64 - bits,
             factor,
@@ -56,8 +70,12 @@ impl Ring {
         Ok(ring)
     }
 
-    /// The member that owns a place: the one of the first point at or after it, around the end.
-    fn owner(&self, hash: u64) -> Option<usize> {
+    /// The members that own a place: those of the first point at or after it, around the end.
+    fn owners_of(&self, hash: u64) -> Range<usize> {
+        self.first_owner(hash).map_or(0..0, |first| first..first + self.sharers[first] as usize)
+    }
+
+    fn first_owner(&self, hash: u64) -> Option<usize> {
         let start = *self.starts.get((hash >> self.shift) as usize)? as usize;
         let ahead = self.hashes[start..].iter().position(|&point| point >= hash);
         self.owners.get(ahead.map_or(0, |ahead| start + ahead)).map(|&owner| owner as usize)
@@ -66,7 +84,7 @@ impl Ring {
     /// The key's whole walk: rehashed places, then all members from a place of the key's own. Repeats are left in; whom a walk
     /// passed once it passes again.
     fn walk(&self, key: u64, members: usize) -> impl Iterator<Item = usize> {
-        let places = (0..REHASHES).filter_map(move |n| self.owner(rehash(key, n)));
+        let places = (0..REHASHES).flat_map(move |n| self.owners_of(rehash(key, n)));
         let first = if members == 0 { 0 } else { (key % members as u64) as usize };
         places.chain((0..members).map(move |n| (first + n) % members))
     }
@@ -93,7 +111,7 @@ impl Ring {
             let reason = if owner == index { PickReason::Owner } else { PickReason::Overflow };
             let Some(bound) = &bound else { return Some(hunt.take(index, reason)) };
             if let Some(lease) = bound.take(hunt, index) {
-                return Some(Pick { lease, reason: hunt.reason(reason) });
+                return Some(hunt.call(lease, reason));
             }
         }
         // Nobody fits: other requests took the room meanwhile, or what has room was tried already.
@@ -102,31 +120,31 @@ impl Ring {
 }
 
 /// The bound of one pick: endpoint i may take a request only if inᵢ + 1 ≤ ⌈c·(m + 1)·wᵢ/W⌉, m and W over the candidates.
+/// In whole numbers: ⌈x⌉ ≥ inᵢ + 1 just when x > inᵢ, so 100·W·inᵢ < percent·(m + 1)·wᵢ.
 struct Bound {
     percent: u128,
-    total: u128,
     weight: u128,
+    /// m + 1, summed when an endpoint that isn't idle is asked for the first time: an idle one always fits. O(members), once a pick.
+    total: OnceCell<u128>,
 }
 
 impl Bound {
     fn new(hunt: &Hunt<'_>, percent: u32) -> Self {
-        let admitted = hunt.members.iter().filter(|member| hunt.standing.mode.admits(member));
-        let (mut total, mut weight) = (0u64, 0u64);
-        for member in admitted {
-            total += u64::from(member.in_flight());
-            weight += u64::from(member.weight());
-        }
-        Self { percent: u128::from(percent), total: u128::from(total), weight: u128::from(weight.max(1)) }
-    }
-
-    fn limit(&self, weight: u16) -> u32 {
-        let share = (self.percent * (self.total + 1) * u128::from(weight)).div_ceil(100 * self.weight);
-        u32::try_from(share).unwrap_or(u32::MAX)
+        Self { percent: u128::from(percent), weight: u128::from(hunt.standing.weight.max(1)), total: OnceCell::new() }
     }
 
     fn take(&self, hunt: &Hunt<'_>, index: usize) -> Option<InFlight> {
         let member = &hunt.members[index];
-        let limit = self.limit(member.weight());
-        InFlight::take_below(member, limit)
+        let weight = u128::from(member.weight());
+        InFlight::take_if(member, |in_flight| {
+            let total = || *self.total.get_or_init(|| total(hunt) + 1);
+            in_flight == 0 || 100 * self.weight * u128::from(in_flight) < self.percent * total() * weight
+        })
     }
+}
+
+/// The requests in flight on all candidates.
+fn total(hunt: &Hunt<'_>) -> u128 {
+    let admitted = hunt.members.iter().filter(|member| hunt.standing.mode.admits(member));
+    admitted.map(|member| u128::from(member.in_flight())).sum()
 }
