@@ -189,10 +189,12 @@ pub struct Certs {
 }
 
 impl Certs {
-    /// Takes what the Secret holds if it is good, else makes what is missing and stores it.
+    /// Takes what the Secret holds if it is good, else makes what is missing and stores it. The webhook configuration
+    /// trusts it when this returns, so that an operator that is ready can be called.
     pub async fn load(client: &kube::Client, settings: &Settings, now: SystemTime) -> Result<Self, CertError> {
         let names = settings.names();
         let material = store(client, settings, None, &names, now).await?;
+        patch_bundles(client, &settings.webhook, &material.ca_cert).await?;
         Self::try_new(names, material)
     }
 

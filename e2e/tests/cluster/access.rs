@@ -125,7 +125,7 @@ fn the_operator_may_do_little() -> Result<()> {
         let account = format!("system:serviceaccount:{NAMESPACE}:{account}");
         let needed = [
             "list balancerpools.evenkeel.dev -A",
-            "update balancerpools.evenkeel.dev --subresource=status -A",
+            "patch balancerpools.evenkeel.dev --subresource=status -A",
             "list endpointslices.discovery.k8s.io -A",
             "create tokenreviews.authentication.k8s.io",
         ];
