@@ -20,6 +20,9 @@ pub fn install(cluster: &Cluster, images: &Images) -> Result<()> {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}});
     cluster.apply(&[namespace])?;
     let chart = checkout().join("charts/evenkeel").display().to_string();
+    // Helm leaves CRDs that are there as they are, and those of an earlier run may be older.
+    let crds = format!("{chart}/crds");
+    cluster.ask(&["apply", "--server-side", "--force-conflicts", "--filename", &crds])?;
     let values = [
         format!("operator.image={}", images.operator),
         format!("sidecar.image={}", images.sidecar),
