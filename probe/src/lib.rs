@@ -1,1 +1,106 @@
-//! probe
+//! Active checks: sockets in, verdicts out. A [`Prober`] keeps one task per checked endpoint and tells only transitions, decided by
+//! [`evenkeel_balance::Check`]. It knows nothing of routing; needs a tokio runtime with time and IO, a single-threaded one will do.
+
+mod count;
+mod exchange;
+mod target;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use evenkeel_balance::{Rng, SmallRng};
+use evenkeel_wire::{ActiveCheck, PoolName};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+pub use count::{CheckReason, Counts};
+
+/// Checks on the wire at once, of all pools.
+const MAX_AT_ONCE: usize = 256;
+/// Verdicts that wait to be read; beyond it checks wait.
+const MAX_VERDICTS: usize = 1_024;
+
+/// An endpoint to check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its identity, as verdicts name it.
+    pub id: String,
+    /// Where it is.
+    pub address: SocketAddr,
+}
+
+/// A transition of one endpoint of one pool. All start healthy; one that is no longer a target may still have a verdict on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The pool whose check it is.
+    pub pool: PoolName,
+    /// The target.
+    pub id: String,
+    /// What it is from now on.
+    pub healthy: bool,
+    /// How the last check went.
+    pub reason: CheckReason,
+}
+
+/// Runs the checks of all pools. Dropping it ends them.
+#[derive(Debug)]
+pub struct Prober {
+    pools: HashMap<PoolName, Pool>,
+    shared: target::Shared,
+    rng: SmallRng,
+}
+
+#[derive(Debug)]
+struct Pool {
+    policy: watch::Sender<ActiveCheck>,
+    targets: HashMap<String, target::Running>,
+}
+
+impl Prober {
+    /// A prober without work, and where its verdicts come out. `seed` spreads the checks in time.
+    pub fn new(seed: u64) -> (Self, mpsc::Receiver<Verdict>) {
+        let (verdicts, receiver) = mpsc::channel(MAX_VERDICTS);
+        let shared = target::Shared { verdicts, counts: Arc::default(), permits: Arc::new(Semaphore::new(MAX_AT_ONCE)) };
+        (Self { pools: HashMap::new(), shared, rng: SmallRng::new(seed) }, receiver)
+    }
+
+    /// Makes the pool's checks be these: what is new starts, what is gone stops and is forgotten, what stays keeps its counts, also
+    /// under another policy. An id at another address is new. Without a check all stop. Must be called inside a tokio runtime.
+    pub fn set(&mut self, pool: &PoolName, check: Option<&ActiveCheck>, targets: Vec<Target>) {
+        let Some(check) = check else { return self.remove(pool) };
+        let Self { pools, shared, rng } = self;
+        let entry = pools
+            .entry(pool.clone())
+            .or_insert_with(|| Pool { policy: watch::Sender::new(check.clone()), targets: HashMap::new() });
+        entry.policy.send_if_modified(|current| {
+            let differs = current != check;
+            if differs {
+                current.clone_from(check);
+            }
+            differs
+        });
+        let mut before = std::mem::take(&mut entry.targets);
+        for target in targets {
+            let id = target.id.clone();
+            let running = match before.remove(&id).filter(|running| running.address == target.address) {
+                Some(running) => running,
+                None if entry.targets.contains_key(&id) => continue,
+                None => {
+                    let rng = SmallRng::new(rng.next_u64());
+                    target::Running::start(pool.clone(), target, entry.policy.subscribe(), shared.clone(), rng)
+                }
+            };
+            entry.targets.insert(id, running);
+        }
+    }
+
+    /// Ends the pool's checks.
+    pub fn remove(&mut self, pool: &PoolName) {
+        self.pools.remove(pool);
+    }
+
+    /// Checks made by result; the same live counts each time.
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.shared.counts)
+    }
+}
