@@ -1,0 +1,29 @@
+# Images for users: `docker build --target operator -t evenkeel-operator:0.1.0 .`, and the same with `sidecar`.
+# The programs are static, so the images hold nothing else: no shell, no libraries, no root.
+FROM rust:1.95-bookworm AS build
+# aws-lc-rs builds C and assembler.
+RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+# One by one: together they would share features, and the sidecar would link kube. The target is named, or build scripts
+# and macros would be linked statically, too.
+RUN target="$(uname -m)-unknown-linux-gnu" \
+    && export RUSTFLAGS="-C target-feature=+crt-static" \
+    && for program in evenkeel-operator evenkeel-sidecar; do \
+        cargo build --locked --release --target "$target" -p "$program" \
+        && install -D -t /out "target/$target/release/$program" || exit 1; \
+    done
+
+FROM scratch AS operator
+COPY --from=build /out/evenkeel-operator /evenkeel-operator
+USER 65532:65532
+EXPOSE 16443 16444 16081
+ENTRYPOINT ["/evenkeel-operator"]
+CMD ["run"]
+
+FROM scratch AS sidecar
+COPY --from=build /out/evenkeel-sidecar /evenkeel-sidecar
+# As in an injected pod, where the webhook sets it.
+USER 14021:14021
+EXPOSE 16081
+ENTRYPOINT ["/evenkeel-sidecar"]
