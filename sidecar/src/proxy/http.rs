@@ -1,0 +1,178 @@
+//! HTTP/1 between a client and the endpoints, balanced per request: head → pool → key → pick → connect → exchange →
+//! record, and again while the connection lasts. A connection that waits holds no buffer.
+
+mod answer;
+mod buffer;
+mod download;
+mod exchange;
+mod forward;
+mod idle;
+mod outbox;
+mod relay;
+mod timer;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+use crate::http1::{Fault, Request, RequestParser, ResponseParser};
+use crate::metrics::{OpenConnection, Side};
+use crate::proxy::record::Record;
+use crate::table::PoolEntry;
+use crate::worker::Worker;
+use answer::Refusal;
+use buffer::{Buffers, Input};
+use idle::Idle;
+use outbox::Outbox;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use timer::Timer;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// From the first byte of a head to its last.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest wait for the next request.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What is kept for each worker.
+#[derive(Default)]
+pub(crate) struct PerWorker {
+    buffers: Buffers,
+    idle: RefCell<Idle>,
+}
+
+/// Serves one client connection to its end; the pool is looked up in the table for each request.
+pub(crate) async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, port: u16) {
+    let Some(pool) = find_pool(&worker, port) else { return };
+    let _open = OpenConnection::new(pool.metrics().clone(), worker.index(), Side::Downstream);
+    drop(pool);
+    let mut connection = Connection::new(worker, client, peer, port);
+    loop {
+        match connection.serve_request().await {
+            Next::Request => {}
+            Next::Close => return,
+            Next::Linger => return connection.linger().await,
+            Next::Abort => return super::tcp::reset(&connection.client),
+        }
+    }
+}
+
+/// What follows a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Another one on this connection.
+    Request,
+    /// Nothing: all is said.
+    Close,
+    /// Nothing; but the client may still be sending, and a hard close could take our last answer from it.
+    Linger,
+    /// Nothing: the answer was cut off, and the client must see it.
+    Abort,
+}
+
+/// A client's connection and what its requests leave behind for the next.
+struct Connection {
+    worker: Rc<Worker>,
+    client: TcpStream,
+    peer: SocketAddr,
+    port: u16,
+    client_input: Input,
+    upstream_input: Input,
+    up: Outbox,
+    down: Outbox,
+    requests: RequestParser,
+    responses: ResponseParser,
+    timer: Timer,
+}
+
+/// Why there is no request.
+enum NoRequest {
+    /// The client has ended the connection, or was idle for too long.
+    Over,
+    /// A head began but didn't end in time.
+    Slow,
+    /// It isn't to be understood.
+    Bad(Fault),
+}
+
+fn find_pool(worker: &Worker, port: u16) -> Option<Arc<PoolEntry>> {
+    worker.table().route(port).map(|route| route.pool.clone())
+}
+
+impl Connection {
+    fn new(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, port: u16) -> Self {
+        Self {
+            worker,
+            client,
+            peer,
+            port,
+            client_input: Input::default(),
+            upstream_input: Input::default(),
+            up: Outbox::default(),
+            down: Outbox::default(),
+            requests: RequestParser::default(),
+            responses: ResponseParser::default(),
+            timer: Timer::new(Instant::now() + IDLE_TIMEOUT),
+        }
+    }
+
+    async fn serve_request(&mut self) -> Next {
+        self.timer.set(Instant::now(), IDLE_TIMEOUT);
+        let mut started = false;
+        let head = poll_fn(|cx| self.poll_head(cx, &mut started)).await;
+        if matches!(head, Err(NoRequest::Over)) {
+            return Next::Close;
+        }
+        self.up.reset();
+        self.down.reset();
+        let Some(pool) = find_pool(&self.worker, self.port) else {
+            return self.refuse(Refusal::NO_POOL).await;
+        };
+        let mut record = Record::start(self.worker.clone(), pool.clone());
+        let refusal = match head {
+            Ok(request) => return self.forward(&mut record, pool, request).await,
+            Err(NoRequest::Bad(fault)) => Refusal::bad_request(fault),
+            Err(NoRequest::Over | NoRequest::Slow) => Refusal::SLOW,
+        };
+        refusal.note(&mut record);
+        self.refuse(refusal).await
+    }
+
+    /// Waits for the next head. Until its first byte is there, no buffer is held; `started` says whether it is.
+    fn poll_head(&mut self, cx: &mut Context<'_>, started: &mut bool) -> Poll<Result<Request, NoRequest>> {
+        let buffers = &self.worker.http().buffers;
+        loop {
+            if !self.client_input.is_empty() {
+                match self.requests.advance(self.client_input.bytes()) {
+                    Ok(Some(request)) => return Poll::Ready(Ok(request)),
+                    Ok(None) => {}
+                    Err(fault) => return Poll::Ready(Err(NoRequest::Bad(fault))),
+                }
+                if !std::mem::replace(started, true) {
+                    self.timer.set(Instant::now(), HEAD_TIMEOUT);
+                }
+            }
+            match self.client_input.poll_fill(cx, &mut self.client, buffers) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(NoRequest::Over)),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => break,
+            }
+        }
+        let over = if *started { NoRequest::Slow } else { NoRequest::Over };
+        self.timer.poll(cx).map(|()| Err(over))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let buffers = &self.worker.http().buffers;
+        self.client_input.clear(buffers);
+        self.upstream_input.clear(buffers);
+    }
+}

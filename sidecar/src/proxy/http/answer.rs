@@ -1,0 +1,162 @@
+//! Answers of the proxy's own, and the ends of connections. Which end of an exchange becomes which status, flag and
+//! word to the endpoint's breaker stands here and nowhere else.
+
+use super::exchange::Failure;
+use super::{Connection, Next};
+use crate::http1::Fault;
+use crate::http1::status::{self, Canned};
+use crate::proxy::attempt::Unreached;
+use crate::proxy::flag::Flag;
+use crate::proxy::record::Record;
+use evenkeel_balance::Outcome;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+/// How long, and for how many bytes, a client that still sends is listened to after the last answer.
+const LINGER: (Duration, usize) = (Duration::from_secs(1), 1 << 20);
+/// How long the client may take to take a refusal.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An answer of the proxy's own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refusal {
+    status: u16,
+    flag: Flag,
+    reason: &'static str,
+    advice: &'static str,
+    /// The connection may carry another request afterwards.
+    stays: bool,
+    to_head: bool,
+}
+
+impl Refusal {
+    pub(super) const NO_POOL: Self = Self::new(503, Flag::NoPool, "no pool stands behind this port any more");
+    pub(super) const SLOW: Self = Self::new(408, Flag::ClientTimeout, "the request took too long to arrive");
+
+    const fn new(status: u16, flag: Flag, advice: &'static str) -> Self {
+        Self { status, flag, reason: "", advice, stays: false, to_head: false }
+    }
+
+    /// For a request that isn't accepted.
+    pub(super) fn bad_request(fault: Fault) -> Self {
+        let status = status::of_request_fault(fault);
+        Self { reason: fault.as_str(), advice: fault.advice(), ..Self::new(status, Flag::BadRequest, "") }
+    }
+
+    /// For a request that reached no endpoint.
+    pub(super) fn unreached(unreached: Unreached) -> Self {
+        let advice = match unreached {
+            Unreached::NoEndpoint(_) => "the pool has no endpoint that may be used; see its status",
+            Unreached::Connect(_) => "no endpoint could be connected to",
+        };
+        Self::new(503, unreached.into(), advice)
+    }
+
+    /// For an exchange that failed before its answer began; `None` if nobody is there to be told.
+    pub(super) fn failed(failure: Failure) -> Option<Self> {
+        Some(match failure {
+            Failure::ClientGone => return None,
+            Failure::ClientStalled => Self::SLOW,
+            Failure::Request(fault) => Self::bad_request(fault),
+            Failure::Upstream { .. } => Self::new(502, failure.flag(), "the endpoint ended the connection before its answer"),
+            Failure::UpstreamStalled => Self::new(504, failure.flag(), "the endpoint took too long to answer"),
+            Failure::Answer(fault) => {
+                Self { reason: fault.as_str(), advice: fault.advice(), ..Self::new(502, failure.flag(), "") }
+            }
+        })
+    }
+
+    /// The connection may go on if `stays`; no body if `to_head`.
+    pub(super) fn with(self, stays: bool, to_head: bool) -> Self {
+        Self { stays, to_head, ..self }
+    }
+
+    /// Enters it into the record.
+    pub(super) fn note(&self, record: &mut Record) {
+        record.set_status(self.status);
+        record.set_flag(self.flag);
+    }
+
+    fn canned(&self) -> Canned<'static> {
+        let reason = if self.reason.is_empty() { self.flag.as_str() } else { self.reason };
+        let Self { status, advice, stays, to_head, .. } = *self;
+        Canned { status, reason, advice, close: !stays, to_head }
+    }
+}
+
+impl Failure {
+    /// The flag of an exchange that ended so.
+    pub(super) fn flag(self) -> Flag {
+        match self {
+            Self::ClientGone => Flag::Cancelled,
+            Self::ClientStalled => Flag::ClientTimeout,
+            Self::Request(_) => Flag::BadRequest,
+            Self::Upstream { .. } => Flag::UpstreamReset,
+            Self::UpstreamStalled => Flag::UpstreamTimeout,
+            Self::Answer(_) => Flag::UpstreamProtocol,
+        }
+    }
+
+    /// What it says of the endpoint.
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Self::ClientGone | Self::ClientStalled | Self::Request(_) => Outcome::Cancelled,
+            Self::Upstream { .. } | Self::UpstreamStalled | Self::Answer(_) => Outcome::GatewayError,
+        }
+    }
+}
+
+/// What an answer with this status says of its endpoint.
+pub(super) fn outcome_of(status: u16) -> Outcome {
+    match status {
+        502..=504 => Outcome::GatewayError,
+        500.. => Outcome::ServerError,
+        _ => Outcome::Success,
+    }
+}
+
+impl Connection {
+    /// Sends the refusal.
+    pub(super) async fn refuse(&mut self, refusal: Refusal) -> Next {
+        let Self { worker, client, client_input, down, timer, .. } = self;
+        refusal.canned().write(down.bytes());
+        timer.set(Instant::now(), REFUSAL_TIMEOUT);
+        let sent = poll_fn(|cx| match down.poll_flush(cx, client, client_input, &worker.http().buffers) {
+            Poll::Pending => timer.poll(cx).map(|()| false),
+            Poll::Ready(result) => Poll::Ready(result.is_ok()),
+        });
+        match sent.await {
+            true if refusal.stays => Next::Request,
+            true => Next::Linger,
+            false => Next::Abort,
+        }
+    }
+
+    /// Ends the writing side, then reads on for a while: a close with bytes unread is a reset, which can overtake the
+    /// answer.
+    pub(super) async fn linger(&mut self) {
+        let Self { worker, client, client_input, timer, .. } = self;
+        let buffers = &worker.http().buffers;
+        client_input.clear(buffers);
+        if client.shutdown().await.is_err() {
+            return;
+        }
+        let (time, mut bytes) = LINGER;
+        timer.set(Instant::now(), time);
+        poll_fn(|cx| {
+            while let Poll::Ready(read) = client_input.poll_fill(cx, client, buffers) {
+                client_input.clear(buffers);
+                let count = read.unwrap_or(0);
+                bytes = bytes.saturating_sub(count);
+                if count == 0 || bytes == 0 {
+                    return Poll::Ready(());
+                }
+            }
+            timer.poll(cx)
+        })
+        .await;
+    }
+}

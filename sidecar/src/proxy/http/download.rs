@@ -1,0 +1,140 @@
+//! The way down: from the upstream connection to the client. Waits for the answer's head, passes interim ones, decides
+//! how the final one is delivered, then moves its body.
+
+use super::buffer::{Buffers, Input};
+use super::outbox::Outbox;
+use super::relay::Relay;
+use crate::http1::request::Method;
+use crate::http1::response::{Persistence, deliver};
+use crate::http1::{Fault, MAX_INTERIM, Request, Response, ResponseParser, Version, write};
+use std::task::{Context, Poll, ready};
+use tokio::net::TcpStream;
+
+/// Why the way down has ended early.
+#[derive(Debug)]
+pub(super) enum DownloadError {
+    /// The client has gone.
+    Client,
+    /// The upstream connection has ended or was reset; `silent`: before the first byte of an answer.
+    Upstream { silent: bool },
+    /// What came is no answer, or not to be passed on.
+    Answer(Fault),
+}
+
+/// What is left to come of one answer.
+pub(super) struct Download {
+    to_head: bool,
+    version: Version,
+    keep_alive: bool,
+    interim: u32,
+    heard: bool,
+    answer: Option<Answer>,
+}
+
+/// A final answer whose head has been read.
+struct Answer {
+    response: Response,
+    stays: bool,
+    body: Relay,
+}
+
+/// The ends of the way down.
+pub(super) struct DownloadEnds<'a> {
+    pub(super) client: &'a mut TcpStream,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) upstream: &'a mut TcpStream,
+    pub(super) input: &'a mut Input,
+    pub(super) parser: &'a mut ResponseParser,
+    pub(super) buffers: &'a Buffers,
+}
+
+impl Download {
+    /// The answer to `request`; `keep_alive`: the proxy would like to keep the client's connection.
+    pub(super) fn new(request: &Request, keep_alive: bool) -> Self {
+        Self {
+            to_head: request.method == Method::Head,
+            version: request.version,
+            keep_alive: keep_alive && request.keep_alive,
+            interim: 0,
+            heard: false,
+            answer: None,
+        }
+    }
+
+    /// The final answer's plan, once its head is there; from then on the client has seen it, or will.
+    pub(super) fn response(&self) -> Option<&Response> {
+        self.answer.as_ref().map(|answer| &answer.response)
+    }
+
+    /// Whether the client may send another request after this answer.
+    pub(super) fn client_stays(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| answer.stays)
+    }
+
+    /// Goes on until the answer is delivered. `request_sent`: the whole request has been; otherwise the answer is an early
+    /// one and the client's connection ends with it. `progress` is set when something of the final answer has moved.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut ends: DownloadEnds<'_>,
+        request_sent: bool,
+        progress: &mut bool,
+    ) -> Poll<Result<(), DownloadError>> {
+        loop {
+            let before = ends.outbox.total();
+            let flushed = ends.outbox.poll_flush(cx, ends.client, ends.input, ends.buffers);
+            *progress |= ends.outbox.total() > before;
+            ready!(flushed).map_err(|_| DownloadError::Client)?;
+            if self.answer.as_ref().is_some_and(|answer| answer.body.is_done()) {
+                return Poll::Ready(Ok(()));
+            }
+            match ready!(ends.input.poll_fill(cx, ends.upstream, ends.buffers)) {
+                Ok(0) if self.answer.as_ref().is_some_and(|answer| answer.body.may_end_here()) => return Poll::Ready(Ok(())),
+                Ok(0) | Err(_) => return Poll::Ready(Err(DownloadError::Upstream { silent: !self.heard })),
+                Ok(_) => {
+                    self.heard = true;
+                    *progress |= self.answer.is_some();
+                }
+            }
+            self.take(&mut ends, request_sent).map_err(DownloadError::Answer)?;
+        }
+    }
+
+    /// Takes what has been read.
+    fn take(&mut self, ends: &mut DownloadEnds<'_>, request_sent: bool) -> Result<(), Fault> {
+        while self.answer.is_none() {
+            let bytes = ends.input.bytes();
+            let Some(response) = ends.parser.advance(bytes, self.to_head)? else {
+                return Ok(());
+            };
+            self.take_head(ends, response, request_sent)?;
+            ends.input.consume(response.head_len, ends.buffers);
+            ends.parser.reset();
+        }
+        match &mut self.answer {
+            Some(answer) => answer.body.take(ends.input, ends.outbox, ends.buffers),
+            None => Ok(()),
+        }
+    }
+
+    fn take_head(&mut self, ends: &mut DownloadEnds<'_>, response: Response, request_sent: bool) -> Result<(), Fault> {
+        let mut delivery = deliver(&response, self.version, self.keep_alive && request_sent);
+        if response.is_interim() {
+            self.interim += 1;
+            if self.interim > MAX_INTERIM {
+                return Err(Fault::TooManyInterim);
+            }
+            // HTTP/1.0 knows no interim answers.
+            if self.version == Version::Http10 {
+                return Ok(());
+            }
+            delivery.connection = Persistence::Default;
+        } else {
+            let stays = delivery.connection != Persistence::Close;
+            self.answer = Some(Answer { response, stays, body: Relay::new(response.body, delivery.body) });
+        }
+        let bytes = ends.input.bytes();
+        write::response_head(ends.outbox.bytes(), bytes, ends.parser.head(), &response, &delivery);
+        Ok(())
+    }
+}

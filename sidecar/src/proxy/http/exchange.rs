@@ -1,0 +1,179 @@
+//! One request and its answer over two connections, both ways at once: an answer may begin before its request has ended.
+//! Says how it ended; what to do about it is the caller's.
+
+use super::buffer::{Buffers, Input};
+use super::download::{Download, DownloadEnds, DownloadError};
+use super::outbox::Outbox;
+use super::timer::Timer;
+use super::upload::{Upload, UploadEnds, UploadError};
+use crate::http1::{Fault, Request, Response, ResponseParser};
+use crate::metrics::OpenConnection;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// Without progress for so long, an exchange ends; also the longest wait for an answer's head.
+pub(super) const STALLED: Duration = Duration::from_secs(60);
+
+/// An upstream connection in use.
+pub(super) struct Upstream {
+    /// The connection.
+    pub(super) stream: TcpStream,
+    /// Whether it has carried a request before.
+    pub(super) reused: bool,
+    /// Counts it while it is open.
+    pub(super) _open: OpenConnection,
+}
+
+/// The parts of a client's connection that an exchange works with.
+pub(super) struct Ends<'a> {
+    pub(super) client: &'a mut TcpStream,
+    pub(super) client_input: &'a mut Input,
+    pub(super) upstream_input: &'a mut Input,
+    pub(super) up: &'a mut Outbox,
+    pub(super) down: &'a mut Outbox,
+    pub(super) parser: &'a mut ResponseParser,
+    pub(super) timer: &'a mut Timer,
+    pub(super) buffers: &'a Buffers,
+}
+
+/// Why an exchange didn't complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The client ended or reset its connection.
+    ClientGone,
+    /// The client neither sent nor took anything for [`STALLED`].
+    ClientStalled,
+    /// The request's body is framed badly.
+    Request(Fault),
+    /// The upstream connection ended or was reset; `silent`: before the first byte of an answer.
+    Upstream { silent: bool },
+    /// The endpoint neither sent nor took anything for [`STALLED`].
+    UpstreamStalled,
+    /// The answer isn't to be passed on.
+    Answer(Fault),
+}
+
+/// One request on its way.
+pub(super) struct Exchange<'a> {
+    ends: Ends<'a>,
+    upstream: &'a mut Upstream,
+    upload: Upload,
+    sent: Sent,
+    download: Download,
+}
+
+/// How far the request has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Partly,
+    Wholly,
+    /// The upstream connection takes no more of it; an answer may be waiting all the same.
+    Refused,
+}
+
+impl<'a> Exchange<'a> {
+    /// `upload` has taken what was there of the body; the head is in `ends.up`.
+    pub(super) fn new(ends: Ends<'a>, upstream: &'a mut Upstream, request: &Request, upload: Upload, keep_alive: bool) -> Self {
+        let download = Download::new(request, keep_alive);
+        Self { ends, upstream, upload, sent: Sent::Partly, download }
+    }
+
+    /// The answer's plan, if one has begun.
+    pub(super) fn response(&self) -> Option<&Response> {
+        self.download.response()
+    }
+
+    /// Whether the client may send another request: told so, and nothing of this one is left unread.
+    pub(super) fn client_stays(&self) -> bool {
+        self.download.client_stays() && self.upload.is_read()
+    }
+
+    /// Whether the upstream connection may carry another request: all sent, all received, nothing after the end.
+    pub(super) fn upstream_stays(&self) -> bool {
+        self.sent == Sent::Wholly
+            && self.ends.upstream_input.is_empty()
+            && self.response().is_some_and(|response| response.keep_alive)
+    }
+
+    /// Whether all of the request's body has been read from the client.
+    pub(super) fn is_request_read(&self) -> bool {
+        self.upload.is_read()
+    }
+
+    /// Goes on until the answer is delivered or that has become impossible.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let mut progress = false;
+        if self.sent == Sent::Partly
+            && let Poll::Ready(Err(failure)) = self.poll_upload(cx, &mut progress)
+        {
+            return Poll::Ready(Err(failure));
+        }
+        if let Poll::Ready(result) = self.poll_download(cx, &mut progress) {
+            return Poll::Ready(result);
+        }
+        if self.sent == Sent::Wholly && self.poll_watch(cx).is_ready() {
+            return Poll::Ready(Err(Failure::ClientGone));
+        }
+        if progress {
+            self.ends.timer.set(Instant::now(), STALLED);
+        }
+        self.ends.timer.poll(cx).map(|()| Err(self.who_stalled()))
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>, progress: &mut bool) -> Poll<Result<(), Failure>> {
+        let Ends { client, client_input, up, buffers, .. } = &mut self.ends;
+        let ends = UploadEnds { client, input: client_input, upstream: &mut self.upstream.stream, outbox: up, buffers };
+        let mut moved = false;
+        let polled = self.upload.poll(cx, ends, &mut moved);
+        // Once the answer has begun, only the answer's progress counts.
+        *progress |= moved && self.download.response().is_none();
+        polled.map(|result| match result {
+            Ok(()) => {
+                self.sent = Sent::Wholly;
+                Ok(())
+            }
+            Err(UploadError::Upstream) => {
+                self.sent = Sent::Refused;
+                Ok(())
+            }
+            Err(UploadError::Client) => Err(Failure::ClientGone),
+            Err(UploadError::Body(fault)) => Err(Failure::Request(fault)),
+        })
+    }
+
+    fn poll_download(&mut self, cx: &mut Context<'_>, progress: &mut bool) -> Poll<Result<(), Failure>> {
+        let Ends { client, upstream_input, down, parser, buffers, .. } = &mut self.ends;
+        let upstream = &mut self.upstream.stream;
+        let ends = DownloadEnds { client, outbox: down, upstream, input: upstream_input, parser, buffers };
+        let polled = self.download.poll(cx, ends, self.sent == Sent::Wholly, progress);
+        polled.map(|result| {
+            result.map_err(|error| match error {
+                DownloadError::Client => Failure::ClientGone,
+                DownloadError::Upstream { silent } => Failure::Upstream { silent },
+                DownloadError::Answer(fault) => Failure::Answer(fault),
+            })
+        })
+    }
+
+    /// While the answer is awaited: ready if the client goes. What it sends meanwhile is kept for later.
+    fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Ends { client, client_input, buffers, .. } = &mut self.ends;
+        while !client_input.is_full() {
+            match client_input.poll_fill(cx, client, buffers) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Whom the exchange waits for.
+    fn who_stalled(&self) -> Failure {
+        let client_takes_nothing = self.ends.down.is_pending();
+        let client_sends_nothing = self.sent == Sent::Partly && !self.ends.up.is_pending() && self.response().is_none();
+        if client_takes_nothing || client_sends_nothing { Failure::ClientStalled } else { Failure::UpstreamStalled }
+    }
+}

@@ -1,0 +1,103 @@
+//! Upstream connections that wait for their next request: one worker's own, by endpoint. They are short-lived, since a
+//! server that closes while a request is on its way makes the proxy guess.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::exchange::Upstream;
+use evenkeel_balance::Endpoint;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// How long a connection waits where the server doesn't say.
+const IDLE: Duration = Duration::from_secs(4);
+/// The longest it waits whatever the server says.
+const MAX_IDLE: Duration = Duration::from_secs(55);
+/// The most that wait for one endpoint.
+const MAX_PER_ENDPOINT: usize = 1024;
+
+/// How long a connection may wait, given the seconds of the server's `Keep-Alive`: a second less than the server waits.
+/// `None`: it may not.
+pub(super) fn idle_time(server: Option<u64>) -> Option<Duration> {
+    match server {
+        None => Some(IDLE),
+        Some(seconds) => Some(Duration::from_secs(seconds.saturating_sub(1)).min(MAX_IDLE)).filter(|t| !t.is_zero()),
+    }
+}
+
+/// The waiting connections.
+#[derive(Default)]
+pub(super) struct Idle {
+    endpoints: HashMap<usize, Waiting, BuildHasherDefault<AddressHasher>>,
+}
+
+struct Waiting {
+    /// Keeps the record, and with it the address that is its key, alive.
+    endpoint: Arc<Endpoint>,
+    free: Vec<Free>,
+}
+
+struct Free {
+    upstream: Upstream,
+    until: Instant,
+}
+
+impl Idle {
+    /// The connection that has waited least, if one is still good.
+    pub(super) fn take(&mut self, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Upstream> {
+        let waiting = self.endpoints.get_mut(&Arc::as_ptr(endpoint).addr())?;
+        while let Some(Free { upstream, until }) = waiting.free.pop() {
+            if now < until && is_silent(&upstream.stream) {
+                return Some(upstream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection until then. Whether it is the first: then someone should [`Idle::sweep`] from now on.
+    pub(super) fn put(&mut self, endpoint: &Arc<Endpoint>, upstream: Upstream, until: Instant) -> bool {
+        let first = self.endpoints.is_empty();
+        let key = Arc::as_ptr(endpoint).addr();
+        let waiting = self.endpoints.entry(key).or_insert_with(|| Waiting { endpoint: endpoint.clone(), free: Vec::new() });
+        debug_assert!(Arc::ptr_eq(&waiting.endpoint, endpoint));
+        if waiting.free.len() < MAX_PER_ENDPOINT {
+            waiting.free.push(Free { upstream, until });
+        }
+        first
+    }
+
+    /// Closes what has waited too long or was ended by its server; whether some are left.
+    pub(super) fn sweep(&mut self, now: Instant) -> bool {
+        self.endpoints.retain(|_, waiting| {
+            waiting.free.retain(|free| now < free.until && is_silent(&free.upstream.stream));
+            !waiting.free.is_empty()
+        });
+        !self.endpoints.is_empty()
+    }
+}
+
+/// Any byte, end or error on a waiting connection spoils it. Costs no system call unless something has happened.
+fn is_silent(stream: &TcpStream) -> bool {
+    matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+/// Hashes one address: the high bits of a product, since allocations share their low bits.
+#[derive(Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.write_usize(usize::from(*b)));
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        let product = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = product ^ product >> 32;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

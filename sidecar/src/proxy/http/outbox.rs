@@ -1,0 +1,107 @@
+//! What waits to be written in one direction: heads and framing of our own, then bytes that pass as they came. Both go
+//! out in one call where the socket takes them.
+
+use super::buffer::{Buffers, Input};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+
+/// Fewer bytes than this are copied behind a head: cheaper than a second slice.
+const COPIED: usize = 2048;
+/// A waiting connection keeps no more than this for its next head.
+const KEPT: usize = 1024;
+
+/// Bytes on their way out.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+    pass: usize,
+    total: u64,
+}
+
+impl Outbox {
+    /// Forgets everything: a new message starts.
+    pub(super) fn reset(&mut self) {
+        debug_assert_eq!(self.pass, 0, "what was to pass would be taken for the next message");
+        self.bytes.clear();
+        if self.bytes.capacity() > KEPT {
+            self.bytes = Vec::new();
+        }
+        (self.sent, self.total) = (0, 0);
+    }
+
+    /// Gives up what was to pass from `input`.
+    pub(super) fn discard(&mut self, input: &mut Input, buffers: &Buffers) {
+        input.consume(std::mem::take(&mut self.pass), buffers);
+    }
+
+    /// Sends the whole message again; only for one that consisted of its head.
+    pub(super) fn rewind(&mut self) {
+        self.sent = 0;
+    }
+
+    /// Where to append; what has been sent is forgotten first.
+    pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
+        debug_assert_eq!(self.pass, 0, "bytes that pass come after all others");
+        if self.sent == self.bytes.len() {
+            self.bytes.clear();
+            self.sent = 0;
+        }
+        &mut self.bytes
+    }
+
+    /// The next `count` bytes of `input` pass as they are.
+    pub(super) fn pass(&mut self, input: &mut Input, count: usize, buffers: &Buffers) {
+        if count <= COPIED && self.sent < self.bytes.len() {
+            self.bytes.extend_from_slice(&input.bytes()[..count]);
+            input.consume(count, buffers);
+        } else {
+            self.pass += count;
+        }
+    }
+
+    /// Whether something waits.
+    pub(super) fn is_pending(&self) -> bool {
+        self.sent < self.bytes.len() || self.pass > 0
+    }
+
+    /// Bytes written since the reset.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Writes until nothing waits.
+    pub(super) fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut TcpStream,
+        input: &mut Input,
+        buffers: &Buffers,
+    ) -> Poll<io::Result<()>> {
+        while self.is_pending() {
+            let own = &self.bytes[self.sent..];
+            let stream = Pin::new(&mut *stream);
+            let written = match (own.is_empty(), self.pass) {
+                (false, 0) => stream.poll_write(cx, own),
+                (true, pass) => stream.poll_write(cx, &input.bytes()[..pass]),
+                (false, pass) => {
+                    let both = [IoSlice::new(own), IoSlice::new(&input.bytes()[..pass])];
+                    stream.poll_write_vectored(cx, &both)
+                }
+            };
+            let count = ready!(written)?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_own = count.min(own.len());
+            self.sent += of_own;
+            self.total += count as u64;
+            self.pass -= count - of_own;
+            input.consume(count - of_own, buffers);
+        }
+        Poll::Ready(Ok(()))
+    }
+}

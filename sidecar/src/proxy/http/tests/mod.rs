@@ -1,0 +1,219 @@
+//! The proxy over real sockets: the test is client and upstream at once and says, byte by byte, what each of them saw.
+
+mod ends;
+mod framing;
+mod passing;
+mod retries;
+
+use crate::metrics::Registry;
+use crate::table::{Member, PoolEntry, Table};
+use crate::worker::{Shared, Worker};
+use arc_swap::ArcSwap;
+use evenkeel_balance::{Book, Config, Endpoint, EndpointSpec, Health};
+use evenkeel_wire::{HashKey, Listener, Policy, PoolName, Protocol, Retry, RetryOn};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Longer than anything here takes; a test that hangs fails.
+const PATIENCE: Duration = Duration::from_secs(10);
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+/// Runs a test on one thread, as a worker does, on IPv4 and then on IPv6.
+fn on_both_families(test: impl AsyncFn(IpAddr)) {
+    for address in [V4, V6] {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+        let runtime = runtime.expect("a runtime");
+        let tested = runtime.block_on(async { tokio::time::timeout(PATIENCE, test(address)).await });
+        tested.unwrap_or_else(|_| panic!("the test hangs on {address}"));
+    }
+}
+
+/// A proxy for one pool.
+struct Proxy {
+    address: SocketAddr,
+    endpoints: Vec<Arc<Endpoint>>,
+    worker: Rc<Worker>,
+}
+
+/// What a pool does about failures and keys.
+#[derive(Default)]
+struct Shape {
+    max_retries: u32,
+    keys: Vec<HashKey>,
+}
+
+impl Proxy {
+    async fn start(endpoints: &[SocketAddr]) -> Self {
+        Self::start_with(endpoints, Shape { max_retries: 1, keys: vec![] }).await
+    }
+
+    async fn start_with(endpoints: &[SocketAddr], shape: Shape) -> Self {
+        let ip = endpoints.first().map_or(V4, SocketAddr::ip);
+        let listener = TcpListener::bind((ip, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let book = Book::new();
+        let endpoints: Vec<_> = endpoints.iter().map(|at| book.enter(spec(*at))).collect();
+        let pool = pool(&endpoints, shape, address.port());
+        let table = Table::new(BTreeMap::from([(pool.name().clone(), Arc::new(pool))]), |_| true);
+        let shared = Shared { table: Arc::new(ArcSwap::from_pointee(table)), lifecycle: Arc::default(), access_log: false };
+        let worker = Rc::new(Worker::new(0, shared, 7));
+        let accepting = worker.clone();
+        tokio::task::spawn_local(async move {
+            while let Ok((client, peer)) = listener.accept().await {
+                tokio::task::spawn_local(super::serve(accepting.clone(), client, peer, address.port()));
+            }
+        });
+        Self { address, endpoints, worker }
+    }
+
+    async fn connect(&self) -> Peer {
+        Peer(TcpStream::connect(self.address).await.expect("the proxy listens"))
+    }
+
+    fn in_flight(&self) -> u32 {
+        self.endpoints.iter().map(|endpoint| endpoint.in_flight()).sum()
+    }
+}
+
+fn spec(address: SocketAddr) -> EndpointSpec {
+    let id = address.to_string();
+    EndpointSpec { ring_key: id.clone(), id, address, weight: 100, zone: None, health: Health::Usable }
+}
+
+fn pool(endpoints: &[Arc<Endpoint>], shape: Shape, port: u16) -> PoolEntry {
+    let name: PoolName = "test/pool".parse().expect("a name");
+    let metrics = Registry::new(1).pool(&name);
+    let (algorithm, wire) = if shape.keys.is_empty() {
+        (evenkeel_balance::Algorithm::RoundRobin, evenkeel_wire::Algorithm::RoundRobin)
+    } else {
+        let virtual_nodes = 10;
+        let table = evenkeel_balance::Table::Ring { virtual_nodes };
+        let wire_table = evenkeel_wire::Table::Ring { virtual_nodes };
+        (
+            evenkeel_balance::Algorithm::ConsistentHash { table, hash_balance_factor: None },
+            evenkeel_wire::Algorithm::ConsistentHash { table: wire_table, keys: shape.keys, hash_balance_factor: None },
+        )
+    };
+    let policy = Policy {
+        requires: vec![],
+        generation: 1,
+        listeners: vec![Listener { name: "http".into(), port, protocol: Protocol::Http }],
+        algorithm: wire,
+        active: None,
+        passive: None,
+        panic_threshold: 0,
+        retry: Retry { max_retries: shape.max_retries, on: vec![RetryOn::ConnectFailure, RetryOn::StaleConnection] },
+        connect_timeout_ms: 1000,
+    };
+    let config = Config { algorithm, panic_threshold: 0, passive: None };
+    let balance = evenkeel_balance::Pool::try_new(config, endpoints.to_vec(), 7).expect("a pool");
+    let members = endpoints.iter().map(|endpoint| {
+        let series = metrics.enter(endpoint.id(), endpoint.id());
+        Arc::new(Member::new(endpoint.clone(), series))
+    });
+    let members: Vec<_> = members.collect();
+    PoolEntry::new(name, 1, Arc::new(policy), balance, members, metrics)
+}
+
+/// The upstream side, raw: the test accepts, reads and writes.
+struct Server(TcpListener);
+
+impl Server {
+    async fn start(ip: IpAddr) -> Self {
+        Self(TcpListener::bind((ip, 0)).await.expect("a free port"))
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.local_addr().expect("an address")
+    }
+
+    async fn accept(&self) -> Peer {
+        Peer(self.0.accept().await.expect("a connection").0)
+    }
+
+    /// Nobody has connected (again). Only to be asked when the proxy is known to be done.
+    async fn saw_nobody(&self) {
+        let accepting = self.0.accept();
+        tokio::select! {
+            biased;
+            _ = accepting => panic!("a connection came"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+}
+
+/// One end of a connection with the proxy.
+struct Peer(TcpStream);
+
+impl Peer {
+    async fn send(&mut self, text: impl AsRef<[u8]>) {
+        self.0.write_all(text.as_ref()).await.expect("is sent");
+    }
+
+    /// Exactly this comes next.
+    async fn expect(&mut self, text: impl AsRef<[u8]>) {
+        let text = text.as_ref();
+        let mut read = vec![0; text.len()];
+        let mut at = 0;
+        while at < read.len() {
+            match self.0.read(&mut read[at..]).await {
+                Ok(count) if count > 0 => at += count,
+                end => panic!("{:?} ended with {end:?}, not {:?}", show(&read[..at]), show(text)),
+            }
+            assert_eq!(show(&read[..at]), show(&text[..at]));
+        }
+    }
+
+    /// A proper end comes next.
+    async fn expect_end(&mut self) {
+        let mut rest = Vec::new();
+        let end = self.0.read_to_end(&mut rest).await;
+        assert!(end.is_ok() && rest.is_empty(), "{end:?} after {:?}", show(&rest));
+    }
+
+    /// All that comes until the end, and whether that is a proper one.
+    async fn read_all(&mut self) -> (String, bool) {
+        let mut rest = Vec::new();
+        let end = self.0.read_to_end(&mut rest).await;
+        (show(&rest), end.is_ok())
+    }
+
+    /// The status of the answer that comes, whose connection then ends.
+    async fn expect_last_status(&mut self, status: u16) {
+        let (text, proper) = self.read_all().await;
+        assert!(proper && text.starts_with(&format!("HTTP/1.1 {status} ")), "{text:?}");
+        assert!(text.contains("\r\nConnection: close\r\n"), "{text:?}");
+    }
+
+    /// The status of the answer that comes, with its body.
+    async fn expect_status(&mut self, status: u16) -> String {
+        let mut text = Vec::new();
+        while !text.ends_with(b"\r\n\r\n") {
+            text.push(self.0.read_u8().await.expect("a head"));
+        }
+        let head = show(&text);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head:?}");
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
+        let mut body = vec![0; length.parse().expect("a number")];
+        self.0.read_exact(&mut body).await.expect("a body");
+        head + &show(&body)
+    }
+
+    /// Resets the connection.
+    fn reset(self) {
+        self.0.set_zero_linger().expect("is set");
+    }
+}
+
+fn show(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into()
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";

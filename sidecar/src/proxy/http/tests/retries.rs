@@ -1,0 +1,173 @@
+//! What is sent again, and what never is.
+
+use super::*;
+
+/// A client and an upstream connection that has carried one request and is kept.
+async fn kept(server: &Server, proxy: &Proxy) -> (Peer, Peer) {
+    let mut client = proxy.connect().await;
+    client.send(GET).await;
+    let mut upstream = server.accept().await;
+    upstream.expect(GET).await;
+    upstream.send(OK).await;
+    client.expect(OK).await;
+    (client, upstream)
+}
+
+#[test]
+fn a_refused_connect_moves_on_to_another_endpoint() {
+    on_both_families(async |ip| {
+        let server = Server::start(ip).await;
+        let dead = Server::start(ip).await.address();
+        let proxy = Proxy::start(&[dead, server.address()]).await;
+        for _ in 0..4 {
+            let mut client = proxy.connect().await;
+            client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await;
+            let mut upstream = server.accept().await;
+            upstream.expect("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await;
+            upstream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+            client.expect("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        }
+        assert_eq!(proxy.in_flight(), 0);
+    });
+}
+
+#[test]
+fn when_all_refuse_the_client_gets_503_and_its_body_is_not_taken_for_a_request() {
+    on_both_families(async |ip| {
+        let dead = [Server::start(ip).await.address(), Server::start(ip).await.address()];
+        let proxy = Proxy::start(&dead).await;
+        let mut client = proxy.connect().await;
+        for length in [0, 10, 5000] {
+            let body = GET.repeat(200)[..length].to_owned();
+            client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}")).await;
+            client.expect_status(503).await;
+        }
+        assert_eq!(proxy.in_flight(), 0);
+    });
+}
+
+#[test]
+fn a_pool_without_endpoints_answers_503() {
+    on_both_families(async |_| {
+        let proxy = Proxy::start(&[]).await;
+        let mut client = proxy.connect().await;
+        client.send(GET).await;
+        assert!(client.expect_status(503).await.contains("Empty"));
+        client.send(GET.replace("GET", "HEAD")).await;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(client.0.read_u8().await.expect("a head"));
+        }
+        client.send(GET).await;
+        client.expect_status(503).await;
+    });
+}
+
+/// The server ends the kept connection upon the next request, unanswered.
+#[test]
+fn a_stale_connection_is_replaced_once_for_a_bodiless_idempotent_request() {
+    on_both_families(async |ip| {
+        for reset in [false, true] {
+            let server = Server::start(ip).await;
+            let proxy = Proxy::start_with(&[server.address()], Shape::default()).await;
+            let (mut client, mut stale) = kept(&server, &proxy).await;
+            client.send(GET).await;
+            stale.expect(GET).await;
+            if reset {
+                stale.reset()
+            } else {
+                drop(stale)
+            }
+            let mut second = server.accept().await;
+            second.expect(GET).await;
+            // A new connection that ends is no stale one.
+            drop(second);
+            client.expect_status(502).await;
+            server.saw_nobody().await;
+            assert_eq!(proxy.in_flight(), 0);
+        }
+    });
+}
+
+#[test]
+fn a_stale_connection_is_not_replaced_for_other_requests() {
+    on_both_families(async |ip| {
+        for request in [
+            "POST / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "PATCH / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+        ] {
+            let server = Server::start(ip).await;
+            let proxy = Proxy::start(&[server.address()]).await;
+            let (mut client, mut stale) = kept(&server, &proxy).await;
+            client.send(request).await;
+            stale.expect(request).await;
+            drop(stale);
+            client.expect_status(502).await;
+            server.saw_nobody().await;
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_has_begun_is_not_asked_for_again() {
+    on_both_families(async |ip| {
+        let server = Server::start(ip).await;
+        let proxy = Proxy::start(&[server.address()]).await;
+        let (mut client, mut stale) = kept(&server, &proxy).await;
+        client.send(GET).await;
+        stale.expect(GET).await;
+        stale.send("H").await;
+        drop(stale);
+        client.expect_status(502).await;
+        server.saw_nobody().await;
+    });
+}
+
+#[test]
+fn a_connection_known_to_have_ended_is_not_used() {
+    on_both_families(async |ip| {
+        let server = Server::start(ip).await;
+        let proxy = Proxy::start(&[server.address()]).await;
+        let (mut client, stale) = kept(&server, &proxy).await;
+        drop(stale);
+        client.send("POST / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let mut second = server.accept().await;
+        second.expect("POST / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        second.send(OK).await;
+        client.expect(OK).await;
+    });
+}
+
+#[test]
+fn after_a_stale_connection_a_refused_connect_still_moves_on() {
+    on_both_families(async |ip| {
+        let first = Server::start(ip).await;
+        let second = Server::start(ip).await;
+        let proxy = Proxy::start(&[first.address(), second.address()]).await;
+        let (mut client, mut at_first, mut at_second);
+        client = proxy.connect().await;
+        client.send(GET).await;
+        // In turn, from a place that the seed decides.
+        let (mut stale, dying, living) = tokio::select! {
+            peer = first.accept() => (peer, first, second),
+            peer = second.accept() => (peer, second, first),
+        };
+        stale.expect(GET).await;
+        stale.send(OK).await;
+        client.expect(OK).await;
+        client.send(GET).await;
+        at_second = living.accept().await;
+        at_second.expect(GET).await;
+        at_second.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+        client.expect("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        client.send(GET).await;
+        stale.expect(GET).await;
+        drop((dying, stale));
+        at_first = living.accept().await;
+        at_first.expect(GET).await;
+        at_first.send(OK).await;
+        client.expect(OK).await;
+        assert_eq!(proxy.in_flight(), 0);
+    });
+}
