@@ -46,8 +46,7 @@ impl ConsumerRule {
             || match self {
                 Self::Same => false,
                 Self::All => true,
-                Self::Selector(wanted) => labels
-                    .is_some_and(|labels| wanted.iter().all(|(k, v)| labels.get(k) == Some(v))),
+                Self::Selector(wanted) => labels.is_some_and(|labels| wanted.iter().all(|(k, v)| labels.get(k) == Some(v))),
             }
     }
 }
@@ -128,20 +127,10 @@ impl Publisher {
         let mut revisions = Vec::new();
         for change in changes {
             match change {
-                Change::Put {
-                    pool,
-                    policy,
-                    endpoints,
-                    consumers,
-                } => {
+                Change::Put { pool, policy, endpoints, consumers } => {
                     let revision = self.next_revision.fetch_add(1, Ordering::Relaxed);
                     let lines = ServerFrame::encode_pool(&pool, revision, &policy, &endpoints);
-                    let published = Published {
-                        revision,
-                        generation: policy.generation,
-                        lines: lines.into(),
-                        consumers,
-                    };
+                    let published = Published { revision, generation: policy.generation, lines: lines.into(), consumers };
                     snapshot.insert(pool.clone(), Arc::new(published));
                     revisions.push((pool, revision));
                 }
@@ -193,10 +182,7 @@ mod tests {
                 active: None,
                 passive: None,
                 panic_threshold: 50,
-                retry: Retry {
-                    max_retries: 0,
-                    on: Vec::new(),
-                },
+                retry: Retry { max_retries: 0, on: Vec::new() },
                 connect_timeout_ms: 1_000,
             }),
             endpoints: Arc::new([]),

@@ -1,0 +1,143 @@
+//! What the active checks of one pool say, and when that isn't believed. When every check times out while Kubernetes says
+//! ready, a network policy between operator and pods is the likelier cause: the verdict is set aside until a check gets
+//! through. Pure: the prober runs the checks, the time is an argument.
+
+use evenkeel_probe::CheckReason;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// The checked endpoints of one pool.
+#[derive(Debug, Default)]
+pub struct Checks {
+    watched: BTreeMap<String, Watched>,
+    set_aside: bool,
+}
+
+#[derive(Debug)]
+struct Watched {
+    since: Instant,
+    failing: Option<CheckReason>,
+    recovered: bool,
+}
+
+/// Whether the checks are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judgement {
+    /// All checks time out; none is believed.
+    pub set_aside: bool,
+    /// When it may change without an event.
+    pub again: Option<Instant>,
+}
+
+impl Checks {
+    /// Forgets endpoints that aren't checked any more and watches new ones, which count as healthy.
+    pub fn converge<'a>(&mut self, ids: impl Iterator<Item = &'a str>, now: Instant) {
+        let wanted: BTreeSet<&str> = ids.collect();
+        self.watched.retain(|id, _| wanted.contains(id.as_str()));
+        for id in wanted {
+            if !self.watched.contains_key(id) {
+                let watched = Watched { since: now, failing: None, recovered: false };
+                self.watched.insert(id.into(), watched);
+            }
+        }
+    }
+
+    /// Takes in a verdict; `false` if it is about an endpoint that isn't checked any more.
+    pub fn observe(&mut self, id: &str, healthy: bool, reason: CheckReason) -> bool {
+        let Some(watched) = self.watched.get_mut(id) else {
+            return false;
+        };
+        watched.failing = (!healthy).then_some(reason);
+        watched.recovered = healthy;
+        true
+    }
+
+    /// Why an endpoint's checks fail, if they do.
+    pub fn failing(&self, id: &str) -> Option<CheckReason> {
+        self.watched.get(id)?.failing
+    }
+
+    /// Decides whether the checks are believed. `settled` is how long a check takes at most to find an endpoint that
+    /// doesn't answer; one that is younger and hasn't failed yet proves nothing.
+    pub fn judge(&mut self, settled: Duration, now: Instant) -> Judgement {
+        let (mut timing_out, mut undecided, mut reached) = (0, 0, false);
+        let mut again: Option<Instant> = None;
+        for watched in self.watched.values() {
+            let decided_at = watched.since + settled;
+            match watched.failing {
+                Some(CheckReason::Timeout | CheckReason::Unreachable) => timing_out += 1,
+                Some(_) => reached = true,
+                None if watched.recovered || decided_at <= now => reached = true,
+                None => {
+                    undecided += 1;
+                    again = Some(again.map_or(decided_at, |at| at.min(decided_at)));
+                }
+            }
+        }
+        let newly = !self.set_aside && undecided > 0;
+        self.set_aside = timing_out > 0 && !reached && !newly;
+        Judgement { set_aside: self.set_aside, again: again.filter(|_| timing_out > 0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTLED: Duration = Duration::from_secs(7);
+
+    fn checks(ids: &[&str], now: Instant) -> Checks {
+        let mut checks = Checks::default();
+        checks.converge(ids.iter().copied(), now);
+        checks
+    }
+
+    fn fail(checks: &mut Checks, id: &str, reason: CheckReason) {
+        assert!(checks.observe(id, false, reason));
+    }
+
+    #[test]
+    fn all_timing_out_is_set_aside_and_one_that_answers_ends_it() {
+        let t0 = Instant::now();
+        let mut checks = checks(&["a", "b"], t0);
+        let later = t0 + SETTLED;
+        fail(&mut checks, "a", CheckReason::Timeout);
+        assert!(!checks.judge(SETTLED, later).set_aside, "b answers");
+        fail(&mut checks, "b", CheckReason::Timeout);
+        assert!(checks.judge(SETTLED, later).set_aside);
+        checks.observe("b", true, CheckReason::Passing);
+        assert!(!checks.judge(SETTLED, later).set_aside);
+        assert_eq!(checks.failing("a"), Some(CheckReason::Timeout));
+    }
+
+    #[test]
+    fn a_refused_connect_proves_the_way_is_open() {
+        let t0 = Instant::now();
+        let mut checks = checks(&["a", "b"], t0);
+        fail(&mut checks, "a", CheckReason::Timeout);
+        fail(&mut checks, "b", CheckReason::Refused);
+        assert!(!checks.judge(SETTLED, t0 + SETTLED).set_aside);
+    }
+
+    #[test]
+    fn a_new_endpoint_proves_nothing_until_its_checks_had_time_to_fail() {
+        let t0 = Instant::now();
+        let mut checks = checks(&["a"], t0);
+        fail(&mut checks, "a", CheckReason::Timeout);
+        assert!(checks.judge(SETTLED, t0 + SETTLED).set_aside);
+        let t1 = t0 + 2 * SETTLED;
+        checks.converge(["a", "new"].into_iter(), t1);
+        let judgement = checks.judge(SETTLED, t1);
+        assert!(judgement.set_aside);
+        assert_eq!(judgement.again, Some(t1 + SETTLED));
+        assert!(!checks.judge(SETTLED, t1 + SETTLED).set_aside);
+    }
+
+    #[test]
+    fn a_verdict_about_an_endpoint_that_left_is_ignored() {
+        let mut checks = checks(&["a"], Instant::now());
+        checks.converge([].into_iter(), Instant::now());
+        assert!(!checks.observe("a", false, CheckReason::Refused));
+        assert_eq!(checks.failing("a"), None);
+    }
+}
