@@ -13,6 +13,9 @@ pub struct Duration(std::time::Duration);
 /// What a duration looks like (GEP-2257).
 pub const PATTERN: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
 
+/// The longest that can be written in one part.
+const MAX_MS: u64 = 99_999 * 3_600_000;
+
 /// Not a duration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseDurationError(String);
@@ -60,19 +63,18 @@ impl FromStr for Duration {
             rest = &tail[unit..];
             parts += 1;
         }
-        if parts == 0 { Err(error()) } else { Ok(Self::from_millis(ms)) }
+        if parts == 0 || ms > MAX_MS { Err(error()) } else { Ok(Self::from_millis(ms)) }
     }
 }
 
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.as_millis() {
-            ms if ms > 0 && ms % 3_600_000 == 0 => write!(f, "{}h", ms / 3_600_000),
-            ms if ms > 0 && ms % 60_000 == 0 => write!(f, "{}m", ms / 60_000),
-            ms if ms % 1_000 == 0 => write!(f, "{}s", ms / 1_000),
-            ms if ms > 99_999 => write!(f, "{}s{}ms", ms / 1_000, ms % 1_000),
-            ms => write!(f, "{ms}ms"),
+        let ms = self.as_millis();
+        let parts = [(ms / 3_600_000, "h"), (ms / 60_000 % 60, "m"), (ms / 1_000 % 60, "s"), (ms % 1_000, "ms")];
+        if ms == 0 {
+            return f.write_str("0s");
         }
+        parts.iter().filter(|(number, _)| *number > 0).try_for_each(|(number, unit)| write!(f, "{number}{unit}"))
     }
 }
 
@@ -99,5 +101,36 @@ impl JsonSchema for Duration {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"type": "string", "pattern": PATTERN, "maxLength": 28})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_written_in_gateway_api() {
+        for (text, ms) in
+            [("0s", 0), ("1ms", 1), ("500ms", 500), ("2s", 2_000), ("1m30s", 90_000), ("1h", 3_600_000), ("30h1ms", 108_000_001)]
+        {
+            assert_eq!(text.parse(), Ok(Duration::from_millis(ms)), "{text}");
+            assert_eq!(Duration::from_millis(ms).to_string(), text);
+        }
+        assert_eq!("90s".parse(), Ok(Duration::from_millis(90_000)));
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for text in ["", "2", "s", "2 s", "-2s", "1.5s", "2d", "123456s", "1s1s1s1s1s", "99999h1ms", "2sec", "٢s"] {
+            assert!(text.parse::<Duration>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_duration_reads_back_as_printed() {
+        for ms in [1, 999, 1_001, 59_999, 60_001, 99_999_999, 108_000_001, 3_661_001, MAX_MS] {
+            let duration = Duration::from_millis(ms);
+            assert_eq!(duration.to_string().parse(), Ok(duration));
+        }
     }
 }

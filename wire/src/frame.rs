@@ -170,18 +170,8 @@ struct Reason {
     reason: String,
 }
 
-fn line<B: Serialize>(
-    kind: &str,
-    pool: Option<&PoolName>,
-    revision: Option<u64>,
-    body: Option<B>,
-) -> Vec<u8> {
-    let envelope = Envelope {
-        r#type: kind.into(),
-        pool: pool.map(PoolName::to_string),
-        revision,
-        body,
-    };
+fn line<B: Serialize>(kind: &str, pool: Option<&PoolName>, revision: Option<u64>, body: Option<B>) -> Vec<u8> {
+    let envelope = Envelope { r#type: kind.into(), pool: pool.map(PoolName::to_string), revision, body };
     let mut out = serde_json::to_vec(&envelope).expect("frames hold nothing that JSON cannot");
     out.push(b'\n');
     out
@@ -199,10 +189,7 @@ fn parse(line: &[u8]) -> Result<Raw, FrameError> {
 impl Raw {
     fn pool(&self, kind: &'static str) -> Result<(PoolName, u64), FrameError> {
         let name = self.pool.as_deref().ok_or(FrameError::Incomplete(kind))?;
-        Ok((
-            name.parse()?,
-            self.revision.ok_or(FrameError::Incomplete(kind))?,
-        ))
+        Ok((name.parse()?, self.revision.ok_or(FrameError::Incomplete(kind))?))
     }
 
     fn body<'a, T: Deserialize<'a>>(&'a self, kind: &'static str) -> Result<T, FrameError> {
@@ -211,19 +198,12 @@ impl Raw {
     }
 
     /// A body of which only its pool depends.
-    fn pool_body<'a, T: Deserialize<'a>>(
-        &'a self,
-        kind: &'static str,
-    ) -> Result<(PoolName, u64, T), FrameError> {
+    fn pool_body<'a, T: Deserialize<'a>>(&'a self, kind: &'static str) -> Result<(PoolName, u64, T), FrameError> {
         let (pool, revision) = self.pool(kind)?;
         let raw = self.body.as_deref().ok_or(FrameError::Incomplete(kind))?;
         match serde_json::from_str(raw.get()) {
             Ok(body) => Ok((pool, revision, body)),
-            Err(source) => Err(FrameError::Body {
-                pool,
-                revision,
-                source,
-            }),
+            Err(source) => Err(FrameError::Body { pool, revision, source }),
         }
     }
 }
@@ -233,32 +213,12 @@ impl ServerFrame {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Hello(hello) => line("hello", None, None, Some(hello)),
-            Self::Pool {
-                pool,
-                revision,
-                policy,
-            } => line("pool", Some(pool), Some(*revision), Some(policy)),
-            Self::Endpoints {
-                pool,
-                revision,
-                endpoints,
-            } => line(
-                "endpoints",
-                Some(pool),
-                Some(*revision),
-                Some(Part { endpoints }),
-            ),
-            Self::Commit { pool, revision } => {
-                line::<()>("commit", Some(pool), Some(*revision), None)
+            Self::Pool { pool, revision, policy } => line("pool", Some(pool), Some(*revision), Some(policy)),
+            Self::Endpoints { pool, revision, endpoints } => {
+                line("endpoints", Some(pool), Some(*revision), Some(Part { endpoints }))
             }
-            Self::Remove { pool, reason } => line(
-                "remove",
-                Some(pool),
-                None,
-                Some(Reason {
-                    reason: reason.clone(),
-                }),
-            ),
+            Self::Commit { pool, revision } => line::<()>("commit", Some(pool), Some(*revision), None),
+            Self::Remove { pool, reason } => line("remove", Some(pool), None, Some(Reason { reason: reason.clone() })),
             Self::Synced => line::<()>("synced", None, None, None),
             Self::Heartbeat => line::<()>("heartbeat", None, None, None),
             Self::Goodbye(goodbye) => line("goodbye", None, None, Some(goodbye)),
@@ -273,35 +233,19 @@ impl ServerFrame {
             "hello" => Self::Hello(raw.body("hello")?),
             "pool" => {
                 let (pool, revision, policy) = raw.pool_body("pool")?;
-                Self::Pool {
-                    pool,
-                    revision,
-                    policy,
-                }
+                Self::Pool { pool, revision, policy }
             }
             "endpoints" => {
-                let (pool, revision, part): (_, _, Part<Vec<Endpoint>>) =
-                    raw.pool_body("endpoints")?;
-                Self::Endpoints {
-                    pool,
-                    revision,
-                    endpoints: part.endpoints,
-                }
+                let (pool, revision, part): (_, _, Part<Vec<Endpoint>>) = raw.pool_body("endpoints")?;
+                Self::Endpoints { pool, revision, endpoints: part.endpoints }
             }
             "commit" => {
                 let (pool, revision) = raw.pool("commit")?;
                 Self::Commit { pool, revision }
             }
             "remove" => {
-                let pool = raw
-                    .pool
-                    .as_deref()
-                    .ok_or(FrameError::Incomplete("remove"))?
-                    .parse()?;
-                Self::Remove {
-                    pool,
-                    reason: raw.body::<Reason>("remove")?.reason,
-                }
+                let pool = raw.pool.as_deref().ok_or(FrameError::Incomplete("remove"))?.parse()?;
+                Self::Remove { pool, reason: raw.body::<Reason>("remove")?.reason }
             }
             "synced" => Self::Synced,
             "heartbeat" => Self::Heartbeat,
@@ -311,20 +255,10 @@ impl ServerFrame {
     }
 
     /// The lines that carry one pool whole: its policy, its endpoints in parts, and the commit.
-    pub fn encode_pool(
-        pool: &PoolName,
-        revision: u64,
-        policy: &Policy,
-        endpoints: &[Endpoint],
-    ) -> Vec<u8> {
+    pub fn encode_pool(pool: &PoolName, revision: u64, policy: &Policy, endpoints: &[Endpoint]) -> Vec<u8> {
         let mut out = line("pool", Some(pool), Some(revision), Some(policy));
         for part in endpoints.chunks(crate::MAX_PART) {
-            out.extend(line(
-                "endpoints",
-                Some(pool),
-                Some(revision),
-                Some(Part { endpoints: part }),
-            ));
+            out.extend(line("endpoints", Some(pool), Some(revision), Some(Part { endpoints: part })));
         }
         out.extend(line::<()>("commit", Some(pool), Some(revision), None));
         out
@@ -337,18 +271,9 @@ impl ClientFrame {
         match self {
             Self::Hello(hello) => line("hello", None, None, Some(hello)),
             Self::Ack { pool, revision } => line::<()>("ack", Some(pool), Some(*revision), None),
-            Self::Nack(Nack {
-                pool,
-                revision,
-                reason,
-            }) => line(
-                "nack",
-                Some(pool),
-                Some(*revision),
-                Some(Reason {
-                    reason: reason.clone(),
-                }),
-            ),
+            Self::Nack(Nack { pool, revision, reason }) => {
+                line("nack", Some(pool), Some(*revision), Some(Reason { reason: reason.clone() }))
+            }
             Self::Unknown => line::<()>("unknown", None, None, None),
         }
     }
@@ -364,11 +289,7 @@ impl ClientFrame {
             }
             "nack" => {
                 let (pool, revision) = raw.pool("nack")?;
-                Self::Nack(Nack {
-                    pool,
-                    revision,
-                    reason: raw.body::<Reason>("nack")?.reason,
-                })
+                Self::Nack(Nack { pool, revision, reason: raw.body::<Reason>("nack")?.reason })
             }
             _ => Self::Unknown,
         })

@@ -10,8 +10,7 @@ pub mod policy;
 pub use endpoint::{Endpoint, Health, Target};
 pub use frame::{ClientFrame, ClientHello, FrameError, Goodbye, Nack, ServerFrame, ServerHello};
 pub use policy::{
-    ActiveCheck, Algorithm, CheckKind, HashKey, Listener, PassiveCheck, Policy, Protocol, Retry,
-    RetryOn, StatusRange, Table,
+    ActiveCheck, Algorithm, CheckKind, HashKey, Listener, PassiveCheck, Policy, Protocol, Retry, RetryOn, StatusRange, Table,
 };
 
 /// The version of the feed's language that this crate speaks.
@@ -41,10 +40,9 @@ impl std::str::FromStr for PoolName {
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         match s.split_once('/') {
-            Some((namespace, name)) if is_name(namespace, 63) && is_name(name, 253) => Ok(Self {
-                namespace: namespace.into(),
-                name: name.into(),
-            }),
+            Some((namespace, name)) if is_name(namespace, 63) && is_name(name, 253) => {
+                Ok(Self { namespace: namespace.into(), name: name.into() })
+            }
             _ => Err(FrameError::PoolName(s.chars().take(80).collect())),
         }
     }
@@ -52,8 +50,5 @@ impl std::str::FromStr for PoolName {
 
 /// Lower-case letters, digits, `-` and `.`, as Kubernetes names its objects.
 fn is_name(s: &str, max: usize) -> bool {
-    !s.is_empty()
-        && s.len() <= max
-        && s.bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
+    !s.is_empty() && s.len() <= max && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
 }

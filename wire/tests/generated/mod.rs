@@ -1,0 +1,133 @@
+//! Arbitrary frames: every variant, every optional field present and absent.
+
+use evenkeel_wire::*;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+pub(crate) fn pool_name() -> impl Strategy<Value = PoolName> {
+    ("[a-z0-9-]{1,20}", "[a-z0-9.-]{1,20}").prop_map(|(namespace, name)| PoolName { namespace, name })
+}
+
+fn text() -> impl Strategy<Value = String> {
+    // Any text: quotes, newlines and what lies outside of ASCII must survive the line format.
+    prop_oneof![".{0,40}", "[\"\\\\\\n\\r\\t\\x00-\\x1f\u{2028}]{0,8}"]
+}
+
+fn algorithm() -> impl Strategy<Value = Algorithm> {
+    let key = prop_oneof![text().prop_map(|name| HashKey::Header { name }), Just(HashKey::SourceIp)];
+    let hash = (any::<u32>(), vec(key, 0..4), option::of(any::<u32>())).prop_map(|(virtual_nodes, keys, hash_balance_factor)| {
+        Algorithm::ConsistentHash { table: Table::Ring { virtual_nodes }, keys, hash_balance_factor }
+    });
+    let least = any::<u32>().prop_map(|choice_count| Algorithm::LeastConnections { choice_count });
+    prop_oneof![Just(Algorithm::RoundRobin), least, hash]
+}
+
+fn listener() -> impl Strategy<Value = Listener> {
+    let protocol = prop_oneof![Just(Protocol::Http), Just(Protocol::Tcp)];
+    (text(), any::<u16>(), protocol).prop_map(|(name, port, protocol)| Listener { name, port, protocol })
+}
+
+fn active() -> impl Strategy<Value = ActiveCheck> {
+    let range = any::<(u16, u16)>().prop_map(|(start, end)| StatusRange { start, end });
+    let http = (text(), option::of(text()), vec(range, 0..4)).prop_map(|(path, host, expected)| CheckKind::Http {
+        path,
+        host,
+        expected,
+    });
+    let kind = prop_oneof![Just(CheckKind::Tcp), http];
+    (kind, any::<(u64, u64, u32, u32)>()).prop_map(|(kind, (interval_ms, timeout_ms, unhealthy_threshold, healthy_threshold))| {
+        ActiveCheck { kind, interval_ms, timeout_ms, unhealthy_threshold, healthy_threshold }
+    })
+}
+
+fn passive() -> impl Strategy<Value = PassiveCheck> {
+    any::<(u32, u64, u64, u64, u8)>().prop_map(
+        |(consecutive_errors, window_ms, base_ejection_ms, max_ejection_ms, max_ejection_percent)| PassiveCheck {
+            consecutive_errors,
+            window_ms,
+            base_ejection_ms,
+            max_ejection_ms,
+            max_ejection_percent,
+        },
+    )
+}
+
+pub(crate) fn policy() -> impl Strategy<Value = Policy> {
+    let on = prop_oneof![Just(RetryOn::ConnectFailure), Just(RetryOn::StaleConnection)];
+    let retry = (any::<u32>(), vec(on, 0..3)).prop_map(|(max_retries, on)| Retry { max_retries, on });
+    let parts = (vec(text(), 0..2), vec(listener(), 0..3), algorithm(), option::of(active()), option::of(passive()), retry);
+    (parts, any::<(i64, u8, u64)>()).prop_map(
+        |((requires, listeners, algorithm, active, passive, retry), (generation, panic_threshold, connect_timeout_ms))| Policy {
+            requires,
+            generation,
+            listeners,
+            algorithm,
+            active,
+            passive,
+            panic_threshold,
+            retry,
+            connect_timeout_ms,
+        },
+    )
+}
+
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    let target = (text(), text(), text()).prop_map(|(namespace, name, uid)| Target { namespace, name, uid });
+    let health = prop_oneof![Just(Health::Usable), Just(Health::Draining), Just(Health::NotReady), Just(Health::Down)];
+    let optional = (option::of(text()), option::of(text()), option::of(target));
+    (text(), text(), any::<(std::net::IpAddr, u16, u16)>(), optional, health).prop_map(
+        |(id, ring_key, (address, port, weight), (zone, node, target), health)| Endpoint {
+            id,
+            ring_key,
+            address,
+            port,
+            weight,
+            zone,
+            node,
+            target,
+            health,
+        },
+    )
+}
+
+pub(crate) fn endpoints(max: usize) -> impl Strategy<Value = Vec<Endpoint>> {
+    vec(endpoint(), 0..=max)
+}
+
+pub(crate) fn server_frame() -> impl Strategy<Value = ServerFrame> {
+    prop_oneof![
+        (any::<u32>(), text()).prop_map(|(version, lineage)| ServerFrame::Hello(ServerHello { version, lineage })),
+        (pool_name(), any::<u64>(), policy()).prop_map(|(pool, revision, policy)| ServerFrame::Pool {
+            pool,
+            revision,
+            policy: Box::new(policy)
+        }),
+        (pool_name(), any::<u64>(), endpoints(4)).prop_map(|(pool, revision, endpoints)| ServerFrame::Endpoints {
+            pool,
+            revision,
+            endpoints
+        }),
+        (pool_name(), any::<u64>()).prop_map(|(pool, revision)| ServerFrame::Commit { pool, revision }),
+        (pool_name(), text()).prop_map(|(pool, reason)| ServerFrame::Remove { pool, reason }),
+        Just(ServerFrame::Synced),
+        Just(ServerFrame::Heartbeat),
+        (text(), any::<u64>()).prop_map(|(reason, retry_after_ms)| ServerFrame::Goodbye(Goodbye { reason, retry_after_ms })),
+        Just(ServerFrame::Unknown),
+    ]
+}
+
+pub(crate) fn client_frame() -> impl Strategy<Value = ClientFrame> {
+    let have = proptest::collection::btree_map(text(), any::<u64>(), 0..4);
+    prop_oneof![
+        (vec(any::<u32>(), 0..3), option::of(text()), vec(text(), 0..4), have)
+            .prop_map(|(versions, lineage, pools, have)| ClientFrame::Hello(ClientHello { versions, lineage, pools, have })),
+        (pool_name(), any::<u64>()).prop_map(|(pool, revision)| ClientFrame::Ack { pool, revision }),
+        (pool_name(), any::<u64>(), text()).prop_map(|(pool, revision, reason)| ClientFrame::Nack(Nack {
+            pool,
+            revision,
+            reason
+        })),
+        Just(ClientFrame::Unknown),
+    ]
+}
