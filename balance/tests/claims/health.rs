@@ -24,6 +24,8 @@ fn candidates(members: &[Arc<Endpoint>], threshold: usize) -> (Vec<Health>, Opti
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
     fn an_unusable_endpoint_is_never_picked(healths in prop::collection::vec(0usize..4, 1..40), threshold in prop::sample::select(vec![0u8, 30, 50, 100]), seed: u64) {
         for algorithm in algorithms() {

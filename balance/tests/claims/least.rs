@@ -51,6 +51,8 @@ fn no_choices_means_all_per_weight_with_ties_at_random() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
     fn d_distinct_draws_never_pick_one_of_the_d_minus_1_most_loaded(count in 2usize..40, choices in 2usize..40, unusable in 0usize..300, seed: u64) {
         let book = Book::new();

@@ -6,7 +6,7 @@ use std::time::Instant;
 use evenkeel_balance::{Book, Endpoint, Health, InFlight, PickArgs, PickReason, Pool, Rng, SmallRng, key_hash};
 use proptest::prelude::*;
 
-use crate::world::{config, enter, number, pool, ring, spec};
+use crate::world::{config, enter, number, pool, ring, small_ring, spec};
 
 fn key(n: u64) -> u64 {
     key_hash(format!("user-{n}").as_bytes())
@@ -41,6 +41,8 @@ fn owners_of_golden_keys_stay() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
     fn a_key_has_the_same_owners_whatever_the_list_order_and_the_health(
         count in 1usize..24, seed: u64, weights in prop::collection::vec(1u16..=1000, 24), keys in prop::collection::vec(any::<u64>(), 1..20)
@@ -52,7 +54,7 @@ proptest! {
             for at in (1..count).rev() {
                 members.swap(at, rng.below(at + 1));
             }
-            let pool = pool(ring(None), &members);
+            let pool = pool(small_ring(None), &members);
             for member in members.iter().skip(1).filter(|_| rng.below(3) == 0) {
                 member.set_health(Health::Draining);
             }
@@ -84,7 +86,7 @@ proptest! {
             let health = if n > 0 && down[n] { Health::Draining } else { Health::Usable };
             book.enter(evenkeel_balance::EndpointSpec { weight: weights[n], health, ..spec(n) })
         }).collect();
-        let pool = pool(ring(Some(percent)), &members);
+        let pool = pool(small_ring(Some(percent)), &members);
         let percent = u64::from(percent);
         let mut leases: Vec<InFlight> = Vec::new();
         for (user, end) in steps {
@@ -101,6 +103,17 @@ proptest! {
             leases.push(picked.lease);
         }
     }
+}
+
+#[test]
+fn neighbours_on_the_ring_overflow_to_owners_of_their_own() {
+    let book = Book::new();
+    let pool = pool(ring(None), &enter(&book, 5));
+    let pair = |key: u64| pool.owners(key).take(2).map(|owner| number(owner)).collect::<Vec<_>>();
+    let pairs: Vec<_> = (0..400).map(|n| (pair(key(n)), pair(key(n).wrapping_add(1)))).filter(|(a, b)| a[0] == b[0]).collect();
+    assert!(pairs.len() > 390);
+    let together = pairs.iter().filter(|(a, b)| a[1] == b[1]).count();
+    assert!((60..140).contains(&together), "{together} of 400: by chance a quarter");
 }
 
 #[test]

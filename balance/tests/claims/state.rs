@@ -12,6 +12,8 @@ use proptest::prelude::*;
 use crate::world::{algorithms, config, enter, least, number, pool, ring, spec};
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
     fn counts_are_exact_across_rebuilt_pools_and_return_to_zero(steps in prop::collection::vec((0usize..4, any::<u64>()), 1..200)) {
         let book = Book::new();
