@@ -47,7 +47,7 @@ pub struct Listener {
         length(min = bounds::LABEL_LENGTH.min, max = bounds::LABEL_LENGTH.max), regex(pattern = bounds::LABEL_PATTERN)
     )]
     pub name: String,
-    /// The port, 1024 or higher.
+    /// The port.
     #[schemars(range(min = bounds::LISTENER_PORT.min, max = bounds::LISTENER_PORT.max))]
     pub port: u16,
     /// What is spoken on it.
@@ -121,7 +121,7 @@ pub struct Source {
     /// The endpoints of a Service of the pool's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceSource>,
-    /// Endpoints named here.
+    /// Endpoints named here; not in the cluster yet.
     #[serde(default, rename = "static", skip_serializing_if = "Option::is_none")]
     pub fixed: Option<StaticSource>,
 }

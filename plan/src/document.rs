@@ -122,6 +122,18 @@ struct Whole {
     status: IgnoredAny,
 }
 
+/// A document whose errors say where in it they are, besides the line.
+struct Traced(Whole);
+
+impl<'de> Deserialize<'de> for Traced {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde_path_to_error::deserialize(deserializer).map(Self).map_err(|error| match error.path().to_string().as_str() {
+            "." => error.into_inner(),
+            path => serde::de::Error::custom(format!("{path}: {}", error.inner())),
+        })
+    }
+}
+
 /// Reads all pools of a file's text, or says what is wrong with the first that isn't right.
 pub fn read(text: &str) -> Result<Vec<Document>, DocumentError> {
     if text.len() > MAX_BYTES {
@@ -130,9 +142,9 @@ pub fn read(text: &str) -> Result<Vec<Document>, DocumentError> {
     let names = read_headers(text)?;
     let mut documents = Vec::with_capacity(names.len());
     let mut bytes = text.as_bytes();
-    for (result, (name, place)) in serde_saphyr::read_with_options::<_, Whole>(&mut bytes, options()).zip(names) {
+    for (result, (name, place)) in serde_saphyr::read_with_options::<_, Traced>(&mut bytes, options()).zip(names) {
         match result {
-            Ok(whole) => documents.push(Document { name, spec: whole.spec }),
+            Ok(Traced(whole)) => documents.push(Document { name, spec: whole.spec }),
             Err(error) => return Err(DocumentError::Field { place, problem: error.to_string() }),
         }
     }

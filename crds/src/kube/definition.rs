@@ -5,7 +5,7 @@ use crate::endpoints::EndpointsSpec;
 use crate::pool::PoolSpec;
 use crate::status::PoolStatus;
 use ::kube::Resource;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// One definition.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,18 +108,5 @@ fn define<K: Resource<DynamicType = ()>>(
             }],
         },
     });
-    Definition { file: format!("{plural}.yaml"), value: sorted(value) }
-}
-
-/// Another crate of the workspace may make serde_json keep insertion order; the YAML must not depend on that.
-fn sorted(value: Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let mut entries: Vec<_> = map.into_iter().map(|(key, value)| (key, sorted(value))).collect();
-            entries.sort_by(|a, b| a.0.cmp(&b.0));
-            Value::Object(Map::from_iter(entries))
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
-        other => other,
-    }
+    Definition { file: format!("{plural}.yaml"), value: schema::sorted(value) }
 }

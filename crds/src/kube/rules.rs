@@ -84,6 +84,9 @@ pub(super) fn add_to_pool(schema: &mut Value) {
         let (min, max) = (Duration::from_millis(bounds.min), Duration::from_millis(bounds.max));
         let rule = format!("duration(self) >= duration('{min}') && duration(self) <= duration('{max}')");
         add(schema, path, &rule, &format!("must be from {min} to {max}"));
+        if let Value::String(text) = &mut at(schema, path)["description"] {
+            text.push_str(&format!("; from {min} to {max}."));
+        }
     }
 }
 

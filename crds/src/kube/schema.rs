@@ -43,6 +43,7 @@ fn rewrite(value: &mut Value) {
             unnull(schema);
             enumerate(schema);
             reformat(schema);
+            describe(schema);
             schema.values_mut().for_each(rewrite);
         }
         _ => {}
@@ -95,4 +96,38 @@ fn reformat(schema: &mut Map<String, Value>) {
         _ => return,
     };
     schema.insert("format".into(), known.into());
+}
+
+/// `kubectl explain` shows descriptions only, so bounds and defaults are said there, too.
+fn describe(schema: &mut Map<String, Value>) {
+    let Some(text) = schema.get("description").and_then(Value::as_str) else { return };
+    let mut text = text.to_owned();
+    if let (Some(min), Some(max)) = (schema.get("minimum"), schema.get("maximum")) {
+        text.push_str(&format!(" From {min} to {max}."));
+    }
+    match schema.get("default") {
+        None | Some(Value::Object(_)) => {}
+        Some(Value::Array(items)) if items.is_empty() => {}
+        Some(Value::String(default)) => text.push_str(&said(&text, default)),
+        Some(default) => text.push_str(&said(&text, &sorted(default.clone()).to_string())),
+    }
+    schema.insert("description".into(), text.into());
+}
+
+fn said(text: &str, default: &str) -> String {
+    let gap = if text.contains('\n') { '\n' } else { ' ' };
+    format!("{gap}Default: {default}")
+}
+
+/// Another crate of the workspace may make serde_json keep insertion order; the YAML must not depend on that.
+pub(super) fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(Map::from_iter(entries))
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
 }
