@@ -15,7 +15,7 @@ use crate::rng::Rng;
 /// Rehashes before the walk takes the remaining members in order. With a load factor of 1.25 a fifth of the weight has room:
 /// the chance that 64 places all miss it is 0.8⁶⁴ < 10⁻⁶.
 const REHASHES: u32 = 64;
-/// The most points of a ring: 48 MiB of tables.
+/// The most points of a ring: 64 MiB of tables.
 pub(crate) const MAX_POINTS: u64 = 1 << 22;
 
 #[derive(Debug)]

@@ -94,6 +94,14 @@ proptest! {
                 leases.swap_remove(user as usize % leases.len());
                 continue;
             }
+            if end == 1 {
+                // What is in flight on an endpoint that drains no longer counts, until it is back.
+                if let Some(member) = members.get(1 + user as usize) {
+                    let drains = member.health() == Health::Draining;
+                    member.set_health(if drains { Health::Usable } else { Health::Draining });
+                }
+                continue;
+            }
             let usable: Vec<_> = pool.owners(key(user)).filter(|owner| owner.health() == Health::Usable).cloned().collect();
             let expected = usable.iter().find(|owner| fits(&members, percent, owner)).unwrap();
             let picked = pick(&pool, key(user), &[]);
@@ -110,7 +118,7 @@ fn neighbours_on_the_ring_overflow_to_owners_of_their_own() {
     let book = Book::new();
     let pool = pool(ring(None), &enter(&book, 5));
     let pair = |key: u64| pool.owners(key).take(2).map(|owner| number(owner)).collect::<Vec<_>>();
-    let pairs: Vec<_> = (0..400).map(|n| (pair(key(n)), pair(key(n).wrapping_add(1)))).filter(|(a, b)| a[0] == b[0]).collect();
+    let pairs: Vec<_> = (0..400).map(|n| (pair(key(n)), pair(key(n).wrapping_add(5)))).filter(|(a, b)| a[0] == b[0]).collect();
     assert!(pairs.len() > 390);
     let together = pairs.iter().filter(|(a, b)| a[1] == b[1]).count();
     assert!((60..140).contains(&together), "{together} of 400: by chance a quarter");

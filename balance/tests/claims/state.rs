@@ -1,7 +1,6 @@
 //! State by identity: what lives on the endpoint outlives lists, weights and policies.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use evenkeel_balance::{
@@ -95,44 +94,41 @@ fn sweep_drops_only_what_nobody_uses() {
     assert!(book.is_empty());
 }
 
+fn pick_report_and_drop(pool: &Pool, worker: u64, start: Instant) {
+    let mut rng = SmallRng::new(worker);
+    let mut leases = Vec::new();
+    for n in 0..5_000u64 {
+        let now = start + Duration::from_millis(n);
+        let lease = pool.pick(PickArgs { key: Some(n << 50), tried: &[] }, now, &mut rng).unwrap().lease;
+        let outcome = if n % 3 == 0 || n % 100 < 20 { Outcome::GatewayError } else { Outcome::Success };
+        pool.report(lease.endpoint(), outcome, now);
+        leases.push(lease);
+        if leases.len() > 8 {
+            leases.swap_remove(n as usize % 8);
+        }
+    }
+}
+
 #[test]
 fn two_threads_that_pick_report_and_drop_keep_counts_exact() {
     for algorithm in algorithms() {
         let book = Book::new();
         let members = enter(&book, 4);
         let pool = pool(algorithm, &members);
-        let (start, done) = (Instant::now(), AtomicBool::new(false));
+        let start = Instant::now();
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..2u64)
-                .map(|worker| {
-                    let pool = &pool;
-                    scope.spawn(move || {
-                        let mut rng = SmallRng::new(worker);
-                        let mut leases = Vec::new();
-                        for n in 0..5_000u64 {
-                            let now = start + Duration::from_millis(n);
-                            let args = PickArgs { key: Some(n << 50), tried: &[] };
-                            let lease = pool.pick(args, now, &mut rng).unwrap().lease;
-                            let outcome = if n % 3 == 0 || n % 100 < 20 { Outcome::GatewayError } else { Outcome::Success };
-                            pool.report(lease.endpoint(), outcome, now);
-                            leases.push(lease);
-                            if leases.len() > 8 {
-                                leases.swap_remove(n as usize % 8);
-                            }
-                        }
-                    })
-                })
-                .collect();
+            for worker in 0..2 {
+                let pool = &pool;
+                scope.spawn(move || pick_report_and_drop(pool, worker, start));
+            }
             // Health flips under their feet meanwhile.
             scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
+                for _ in 0..2_000 {
                     members[0].set_health(Health::Draining);
                     members[0].set_health(Health::Usable);
                     std::thread::yield_now();
                 }
             });
-            workers.into_iter().for_each(|worker| worker.join().unwrap());
-            done.store(true, Ordering::Relaxed);
         });
         assert!(members.iter().all(|member| member.in_flight() == 0));
         assert!(members.iter().any(|member| member.ejection() == Ejection::Closed), "the last is never ejected");
