@@ -34,6 +34,18 @@ fn of_two_endpoints_the_less_loaded_always_wins() {
 }
 
 #[test]
+fn two_draws_are_distinct_so_the_most_loaded_of_three_never_wins() {
+    let book = Book::new();
+    let members = enter(&book, 3);
+    let pool = pool(least(2), &members);
+    let mut rng = SmallRng::new(3);
+    let _busy = [load(&members[1], 1), load(&members[2], 2)];
+    for _ in 0..1_000 {
+        assert_ne!(number(pick(&pool, &mut rng).endpoint()), 2);
+    }
+}
+
+#[test]
 fn no_choices_means_all_per_weight_with_ties_at_random() {
     let book = Book::new();
     let members: Vec<_> =
