@@ -1,9 +1,13 @@
 //! The sidecar: a proxy on the pod's loopback that routes by pools, and the control plane that feeds it, from files or
 //! from the operator. `app` wires it; the binary only reads arguments.
 
+mod admin;
+pub mod app;
+pub mod cli;
+pub mod control;
 #[allow(dead_code, reason = "the parts of the engine are used as the proxy grows")]
 mod http1;
-mod lifecycle;
+pub mod lifecycle;
 mod listen;
 mod metrics;
 mod proxy;

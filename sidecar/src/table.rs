@@ -21,8 +21,6 @@ pub(crate) struct Table {
 /// Where a port leads.
 #[derive(Clone)]
 pub(crate) struct Route {
-    /// The listener's name in its pool.
-    pub(crate) listener: String,
     /// What is spoken on it.
     pub(crate) protocol: Protocol,
     /// The pool behind it.
@@ -57,11 +55,8 @@ impl Table {
         let mut routes = BTreeMap::new();
         for pool in pools.values() {
             for listener in pool.policy.listeners.iter().filter(|listener| open(listener.port)) {
-                routes.entry(listener.port).or_insert_with(|| Route {
-                    listener: listener.name.clone(),
-                    protocol: listener.protocol,
-                    pool: pool.clone(),
-                });
+                let route = || Route { protocol: listener.protocol, pool: pool.clone() };
+                routes.entry(listener.port).or_insert_with(route);
             }
         }
         Self { routes, pools }
@@ -70,11 +65,6 @@ impl Table {
     /// Where the port leads, if anywhere.
     pub(crate) fn route(&self, port: u16) -> Option<&Route> {
         self.routes.get(&port)
-    }
-
-    /// All routes by port.
-    pub(crate) fn routes(&self) -> impl Iterator<Item = (u16, &Route)> {
-        self.routes.iter().map(|(port, route)| (*port, route))
     }
 
     /// All pools by name.

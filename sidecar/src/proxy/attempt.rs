@@ -4,7 +4,7 @@
 use super::flag::{Flag, Retried};
 use crate::table::{Member, PoolEntry};
 use crate::worker::Worker;
-use evenkeel_balance::{Endpoint, InFlight, NoEndpoint, Outcome, PickArgs, PickReason};
+use evenkeel_balance::{Endpoint, InFlight, NoEndpoint, Outcome, PickArgs};
 use evenkeel_wire::RetryOn;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -24,7 +24,6 @@ pub(crate) struct Attempts {
 pub(crate) struct Chosen {
     lease: InFlight,
     member: Arc<Member>,
-    reason: PickReason,
 }
 
 /// A way to the endpoint.
@@ -91,11 +90,6 @@ impl Chosen {
     pub(crate) fn address(&self) -> SocketAddr {
         self.lease.endpoint().address()
     }
-
-    /// Why it was picked.
-    pub(crate) fn reason(&self) -> PickReason {
-        self.reason
-    }
 }
 
 impl Attempts {
@@ -136,7 +130,7 @@ impl Attempts {
         let pick = worker.with_rng(|rng| self.pool.balance().pick(args, Instant::now(), rng))?;
         self.pool.metrics().shard(worker.index()).count_pick(pick.reason);
         let member = self.pool.member(pick.lease.endpoint()).clone();
-        Ok(Chosen { lease: pick.lease, member, reason: pick.reason })
+        Ok(Chosen { lease: pick.lease, member })
     }
 
     /// A new connection to the chosen endpoint, within the pool's connect timeout.

@@ -1,0 +1,269 @@
+//! The control plane of this process: takes pools from wherever they come, checks them, and puts the next table into use.
+//! A pool that is refused leaves everything as it was, itself included. The data path cannot tell where pools come from.
+
+pub(crate) mod checks;
+pub(crate) mod convert;
+pub mod embedded;
+pub mod feed;
+pub mod refusal;
+
+use crate::listen::Ports;
+use crate::metrics::Registry;
+use crate::table::{Member, PoolEntry, Table};
+use arc_swap::ArcSwap;
+use evenkeel_balance::{Book, Health};
+use evenkeel_plan::{Mode, address};
+use evenkeel_wire::{self as wire, Policy, PoolName};
+use refusal::Refusal;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The most endpoints of a pool.
+pub(crate) const MAX_ENDPOINTS: usize = 20_000;
+/// The most pools of a sidecar.
+pub(crate) const MAX_POOLS: usize = 1_000;
+
+/// A pool as it comes in.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Incoming {
+    pub(crate) name: PoolName,
+    pub(crate) revision: u64,
+    pub(crate) policy: Policy,
+    pub(crate) endpoints: Vec<wire::Endpoint>,
+}
+
+/// All pools in use, and the means to change them.
+pub(crate) struct Control {
+    table: Arc<ArcSwap<Table>>,
+    registry: Arc<Registry>,
+    ports: Ports,
+    rules: Rules,
+    pools: BTreeMap<PoolName, InUse>,
+}
+
+/// What holds for all pools of this process.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    /// Which addresses endpoints may have.
+    pub(crate) addresses: Mode,
+    /// Ports that are left out: somebody else in the pod has them, or the process itself.
+    pub(crate) excluded: BTreeSet<u16>,
+    /// Seeds the pools' own randomness.
+    pub(crate) seed: u64,
+}
+
+struct InUse {
+    /// The pool's own: another pool may have another verdict on the same endpoint.
+    book: Arc<Book>,
+    entry: Arc<PoolEntry>,
+    members: BTreeMap<String, Arc<Member>>,
+    /// The verdict that came with the list.
+    floor: BTreeMap<String, wire::Health>,
+    /// Endpoints that fail the checks of this process.
+    failing: BTreeSet<String>,
+}
+
+impl Control {
+    pub(crate) fn new(table: Arc<ArcSwap<Table>>, registry: Arc<Registry>, ports: Ports, rules: Rules) -> Self {
+        Self { table, registry, ports, rules, pools: BTreeMap::new() }
+    }
+
+    /// Puts a pool into use, or says why not and changes nothing.
+    pub(crate) fn apply(&mut self, incoming: Incoming) -> Result<(), Refusal> {
+        self.check(&incoming)?;
+        let opened = self.open_ports(&incoming.policy);
+        let built = opened.and_then(|()| self.build(incoming));
+        let (name, in_use) = match built {
+            Ok(built) => built,
+            Err(refusal) => {
+                self.close_unused_ports();
+                return Err(refusal);
+            }
+        };
+        let entry = in_use.entry.clone();
+        let before = self.pools.insert(name.clone(), in_use);
+        self.publish();
+        self.settle(&name, before);
+        tracing::info!(
+            pool = entry.label(),
+            revision = entry.revision(),
+            endpoints = entry.balance().members().len(),
+            "pool in use"
+        );
+        Ok(())
+    }
+
+    /// Takes a pool out of use. What is in flight on HTTP finishes; TCP connections end.
+    pub(crate) fn remove(&mut self, name: &PoolName, reason: &str) {
+        let Some(before) = self.pools.remove(name) else { return };
+        self.publish();
+        before.members.values().for_each(|member| member.retire());
+        self.registry.remove(name);
+        tracing::info!(pool = %name, reason, "pool removed");
+    }
+
+    /// The pools in use with their revisions.
+    pub(crate) fn revisions(&self) -> BTreeMap<PoolName, u64> {
+        self.pools.iter().map(|(name, in_use)| (name.clone(), in_use.entry.revision())).collect()
+    }
+
+    /// The policies in use.
+    pub(crate) fn policies(&self) -> impl Iterator<Item = (&PoolName, &Policy)> {
+        self.pools.iter().map(|(name, in_use)| (name, &**in_use.entry.policy()))
+    }
+
+    /// What a check of this pool has to look at.
+    pub(crate) fn targets(&self, name: &PoolName) -> Vec<evenkeel_probe::Target> {
+        let Some(in_use) = self.pools.get(name) else { return Vec::new() };
+        let checked = |id: &str| in_use.floor.get(id).is_some_and(|health| is_checked(*health));
+        let members = in_use.members.iter().filter(|(id, _)| checked(id));
+        members.map(|(id, member)| evenkeel_probe::Target { id: id.clone(), address: member.endpoint().address() }).collect()
+    }
+
+    /// What a check of this process found. It may only take out more than the list's verdict does (ADR 1).
+    pub(crate) fn judge(&mut self, name: &PoolName, id: &str, healthy: bool, reason: &str) {
+        let Some(in_use) = self.pools.get_mut(name) else { return };
+        let Some(member) = in_use.members.get(id) else { return };
+        let changed = if healthy { in_use.failing.remove(id) } else { in_use.failing.insert(id.to_owned()) };
+        if changed {
+            member.endpoint().set_health(in_use.health(id));
+            let state = member.endpoint().health().as_str();
+            tracing::info!(pool = %name, endpoint = member.label(), healthy, reason, state, "check");
+        }
+    }
+
+    /// Forgets what this process found itself: the list's verdict alone holds again.
+    pub(crate) fn forget_judgements(&mut self) {
+        for in_use in self.pools.values_mut() {
+            in_use.failing.clear();
+            for (id, member) in &in_use.members {
+                member.endpoint().set_health(in_use.health(id));
+            }
+        }
+    }
+
+    fn check(&self, incoming: &Incoming) -> Result<(), Refusal> {
+        if self.pools.len() >= MAX_POOLS && !self.pools.contains_key(&incoming.name) {
+            return Err(Refusal::TooManyPools);
+        }
+        convert::check_policy(&incoming.policy)?;
+        convert::check_endpoints(&incoming.endpoints)?;
+        for endpoint in &incoming.endpoints {
+            if let Some(kind) = address::refusal(endpoint.address, self.rules.addresses) {
+                return Err(Refusal::Address { id: endpoint.id.clone(), address: endpoint.address, kind });
+            }
+        }
+        for listener in self.listeners(&incoming.policy) {
+            if let Some(route) = self.table.load().route(listener.port)
+                && *route.pool.name() != incoming.name
+            {
+                let owner = route.pool.name().clone();
+                return Err(Refusal::PortTaken { listener: listener.name.clone(), port: listener.port, owner });
+            }
+        }
+        Ok(())
+    }
+
+    fn listeners<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = &'a wire::Listener> {
+        policy.listeners.iter().filter(|listener| !self.rules.excluded.contains(&listener.port))
+    }
+
+    fn open_ports(&mut self, policy: &Policy) -> Result<(), Refusal> {
+        let Self { ports, rules, .. } = self;
+        for listener in policy.listeners.iter().filter(|listener| !rules.excluded.contains(&listener.port)) {
+            ports.open(listener.port).map_err(|source| Refusal::Listen {
+                listener: listener.name.clone(),
+                port: listener.port,
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn close_unused_ports(&mut self) {
+        let table = self.table.load();
+        self.ports.retain(|port| table.route(port).is_some());
+    }
+
+    fn build(&self, incoming: Incoming) -> Result<(PoolName, InUse), Refusal> {
+        let Incoming { name, revision, policy, endpoints } = incoming;
+        let before = self.pools.get(&name);
+        let metrics = self.registry.pool(&name);
+        let floor: BTreeMap<_, _> = endpoints.iter().map(|endpoint| (endpoint.id.clone(), endpoint.health)).collect();
+        let failing = before.map(|before| before.still_failing(&policy, &endpoints)).unwrap_or_default();
+        let book = before.map(|before| before.book.clone()).unwrap_or_default();
+        let mut records = Vec::with_capacity(endpoints.len());
+        let mut members = BTreeMap::new();
+        for endpoint in endpoints {
+            let health = effective(endpoint.health, failing.contains(&endpoint.id));
+            let record = book.enter(convert::spec(endpoint, health));
+            let known = before.and_then(|before| before.members.get(record.id()));
+            let member = known.filter(|member| Arc::ptr_eq(member.endpoint(), &record)).cloned().unwrap_or_else(|| {
+                let series = metrics.enter(record.id(), &record.address().to_string());
+                Arc::new(Member::new(record.clone(), series))
+            });
+            members.insert(record.id().to_owned(), member);
+            records.push(record);
+        }
+        let seed = self.rules.seed ^ evenkeel_balance::key_hash(name.to_string().as_bytes());
+        let balance = evenkeel_balance::Pool::try_new(convert::config(&policy), records, seed).map_err(Refusal::Build)?;
+        let entry = PoolEntry::new(name.clone(), revision, Arc::new(policy), balance, members.values().cloned(), metrics);
+        Ok((name, InUse { book, entry: Arc::new(entry), members, floor, failing }))
+    }
+
+    fn publish(&mut self) {
+        let pools = self.pools.iter().map(|(name, in_use)| (name.clone(), in_use.entry.clone())).collect();
+        self.table.store(Arc::new(Table::new(pools, |port| self.ports.is_open(port))));
+        self.close_unused_ports();
+    }
+
+    /// After the new table is in use: what has left the pool ends.
+    fn settle(&self, name: &PoolName, before: Option<InUse>) {
+        let (Some(now), Some(before)) = (self.pools.get(name), before) else { return };
+        for (id, member) in &before.members {
+            if now.members.get(id).is_none_or(|kept| !Arc::ptr_eq(kept, member)) {
+                member.retire();
+            }
+        }
+        drop(before);
+        now.entry.metrics().retain(|id| now.members.contains_key(id));
+        now.book.sweep();
+    }
+}
+
+impl InUse {
+    /// Failed checks that still count under a new policy and list: those of endpoints that go on being checked.
+    fn still_failing(&self, policy: &Policy, endpoints: &[wire::Endpoint]) -> BTreeSet<String> {
+        let goes_on = |endpoint: &&wire::Endpoint| {
+            policy.active.is_some()
+                && is_checked(endpoint.health)
+                && self.failing.contains(&endpoint.id)
+                && self.members.get(&endpoint.id).is_some_and(|member| {
+                    let address = member.endpoint().address();
+                    (address.ip(), address.port()) == (endpoint.address.to_canonical(), endpoint.port)
+                })
+        };
+        endpoints.iter().filter(goes_on).map(|endpoint| endpoint.id.clone()).collect()
+    }
+
+    fn health(&self, id: &str) -> Health {
+        let floor = self.floor.get(id).copied().unwrap_or(wire::Health::NotReady);
+        effective(floor, self.failing.contains(id))
+    }
+}
+
+/// Only of what may be used, or would be but for a failed check, is there anything to find out.
+fn is_checked(floor: wire::Health) -> bool {
+    matches!(floor, wire::Health::Usable | wire::Health::Down)
+}
+
+/// The list's verdict is the floor; a check of this process may only take out more.
+fn effective(floor: wire::Health, failing: bool) -> Health {
+    match floor {
+        wire::Health::Usable if failing => Health::Down,
+        wire::Health::Usable => Health::Usable,
+        wire::Health::Draining => Health::Draining,
+        wire::Health::NotReady => Health::NotReady,
+        wire::Health::Down => Health::Down,
+    }
+}

@@ -1,0 +1,109 @@
+//! From the feed's types to those of `balance`, and the bounds that a policy and a list must keep. Pure. What the feed says
+//! has been checked by the operator; a sidecar still doesn't take it on trust.
+
+use super::MAX_ENDPOINTS;
+use super::refusal::Refusal;
+use evenkeel_balance as balance;
+use evenkeel_wire::{self as wire, Policy};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const MAX_ID: usize = 400;
+/// A day: the longest of any duration.
+const MAX_MS: u64 = 86_400_000;
+
+/// Refuses what this version cannot serve.
+pub(crate) fn check_policy(policy: &Policy) -> Result<(), Refusal> {
+    // No feature has needed a name yet.
+    if let Some(feature) = policy.requires.first() {
+        return Err(Refusal::UnknownFeature(feature.chars().take(80).collect()));
+    }
+    within("the number of listeners", policy.listeners.len() as u64, 0..=8, "0 to 8")?;
+    let mut ports = BTreeSet::new();
+    for listener in &policy.listeners {
+        within("a listener's port", listener.port.into(), 1024..=65_535, "1024 to 65535")?;
+        if !ports.insert(listener.port) {
+            return Err(Refusal::OutOfRange { field: "a port used twice", value: listener.port.into(), range: "each port once" });
+        }
+    }
+    within("panicThreshold", policy.panic_threshold.into(), 0..=100, "0 to 100")?;
+    within("maxRetries", policy.retry.max_retries.into(), 0..=100, "0 to 100")?;
+    within("connectTimeoutMs", policy.connect_timeout_ms, 1..=MAX_MS, "1 to 86400000")?;
+    if let Some(active) = &policy.active {
+        within("active.intervalMs", active.interval_ms, 1..=MAX_MS, "1 to 86400000")?;
+        within("active.timeoutMs", active.timeout_ms, 1..=MAX_MS, "1 to 86400000")?;
+        within("active.unhealthyThreshold", active.unhealthy_threshold.into(), 1..=100, "1 to 100")?;
+        within("active.healthyThreshold", active.healthy_threshold.into(), 1..=100, "1 to 100")?;
+    }
+    if let Some(passive) = &policy.passive {
+        within("passive.consecutiveErrors", passive.consecutive_errors.into(), 1..=10_000, "1 to 10000")?;
+        within("passive.windowMs", passive.window_ms, 1..=MAX_MS, "1 to 86400000")?;
+        within("passive.baseEjectionMs", passive.base_ejection_ms, 1..=MAX_MS, "1 to 86400000")?;
+        within(
+            "passive.maxEjectionMs",
+            passive.max_ejection_ms,
+            passive.base_ejection_ms..=MAX_MS,
+            "baseEjectionMs to 86400000",
+        )?;
+        within("passive.maxEjectionPercent", passive.max_ejection_percent.into(), 0..=100, "0 to 100")?;
+    }
+    Ok(())
+}
+
+fn within(field: &'static str, value: u64, bounds: std::ops::RangeInclusive<u64>, range: &'static str) -> Result<(), Refusal> {
+    if bounds.contains(&value) { Ok(()) } else { Err(Refusal::OutOfRange { field, value, range }) }
+}
+
+/// Refuses a list that is too long or has endpoints that cannot be. `balance` would refuse some of it too, but only after
+/// the live records have been touched.
+pub(crate) fn check_endpoints(endpoints: &[wire::Endpoint]) -> Result<(), Refusal> {
+    if endpoints.len() > MAX_ENDPOINTS {
+        return Err(Refusal::TooManyEndpoints);
+    }
+    let mut ids = BTreeSet::new();
+    for endpoint in endpoints {
+        let bad_text = |text: &str| text.is_empty() || text.len() > MAX_ID;
+        if endpoint.port == 0 || bad_text(&endpoint.id) || bad_text(&endpoint.ring_key) {
+            return Err(Refusal::Endpoint(endpoint.id.chars().take(80).collect()));
+        }
+        if !(1..=1000).contains(&endpoint.weight) {
+            let (id, weight) = (endpoint.id.clone(), endpoint.weight);
+            return Err(Refusal::Build(balance::BuildError::Weight { id, weight }));
+        }
+        if !ids.insert(&endpoint.id) {
+            return Err(Refusal::Build(balance::BuildError::DuplicateId { id: endpoint.id.clone() }));
+        }
+    }
+    Ok(())
+}
+
+/// The part of an endpoint that choosing needs.
+pub(crate) fn spec(endpoint: wire::Endpoint, health: balance::Health) -> balance::EndpointSpec {
+    let wire::Endpoint { id, ring_key, address, port, weight, zone, node: _, target: _, health: _ } = endpoint;
+    balance::EndpointSpec { id, ring_key, address: SocketAddr::new(address.to_canonical(), port), weight, zone, health }
+}
+
+/// The part of a policy that choosing needs.
+pub(crate) fn config(policy: &Policy) -> balance::Config {
+    let algorithm = match &policy.algorithm {
+        wire::Algorithm::RoundRobin => balance::Algorithm::RoundRobin,
+        wire::Algorithm::LeastConnections { choice_count } => {
+            balance::Algorithm::LeastConnections { choice_count: *choice_count }
+        }
+        wire::Algorithm::ConsistentHash { table: wire::Table::Ring { virtual_nodes }, keys: _, hash_balance_factor } => {
+            balance::Algorithm::ConsistentHash {
+                table: balance::Table::Ring { virtual_nodes: *virtual_nodes },
+                hash_balance_factor: *hash_balance_factor,
+            }
+        }
+    };
+    let passive = policy.passive.map(|passive| balance::Passive {
+        consecutive_errors: passive.consecutive_errors,
+        window: Duration::from_millis(passive.window_ms),
+        base_ejection: Duration::from_millis(passive.base_ejection_ms),
+        max_ejection: Duration::from_millis(passive.max_ejection_ms),
+        max_ejection_percent: passive.max_ejection_percent,
+    });
+    balance::Config { algorithm, panic_threshold: policy.panic_threshold, passive }
+}

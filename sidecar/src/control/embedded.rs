@@ -1,0 +1,133 @@
+//! The embedded control plane: pools from files, checked by this process. SIGHUP reads the files again; files that aren't
+//! right then leave everything as it is.
+
+use super::checks::Checks;
+use super::refusal::Refusal;
+use super::{Control, Incoming};
+use evenkeel_plan::document::{self, Document, DocumentError, MAX_BYTES};
+use evenkeel_plan::{Mode, Rejection, assemble, compile, static_candidates};
+use evenkeel_wire::PoolName;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use tokio::sync::mpsc::Receiver;
+
+/// Why pool files aren't used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{}: {source}; give a readable file of BalancerPool documents", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file isn't understood.
+    #[error("{}: {source}", path.display())]
+    Document {
+        /// The file.
+        path: PathBuf,
+        /// What isn't understood.
+        source: DocumentError,
+    },
+    /// Two files have the same pool.
+    #[error("{}: pool {name} is in an earlier file too; keep one of them", path.display())]
+    Twice {
+        /// The later file.
+        path: PathBuf,
+        /// The pool.
+        name: PoolName,
+    },
+    /// The pool's spec means nothing that can be served here.
+    #[error("{}: pool {name}: {source}", path.display())]
+    Rejected {
+        /// The file.
+        path: PathBuf,
+        /// The pool.
+        name: PoolName,
+        /// Why.
+        source: Rejection,
+    },
+}
+
+/// The pools of all files, compiled; `generation` counts the readings.
+pub(crate) fn load(files: &[PathBuf], generation: u32) -> Result<Vec<Incoming>, LoadError> {
+    let mut pools = BTreeMap::new();
+    for path in files {
+        let text = read(path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
+        let documents = document::read(&text).map_err(|source| LoadError::Document { path: path.clone(), source })?;
+        for document in documents {
+            let name = document.name.clone();
+            let incoming = incoming(document, generation).map_err(|source| LoadError::Rejected {
+                path: path.clone(),
+                name: name.clone(),
+                source,
+            })?;
+            if pools.insert(name.clone(), incoming).is_some() {
+                return Err(LoadError::Twice { path: path.clone(), name });
+            }
+        }
+    }
+    Ok(pools.into_values().collect())
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    // One byte more than allowed, so that a file that is too long is refused as such.
+    std::fs::File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn incoming(document: Document, generation: u32) -> Result<Incoming, Rejection> {
+    let Document { name, spec } = document;
+    let compiled = compile(&spec, generation.into(), Mode::Embedded)?;
+    for warning in compiled.warnings {
+        tracing::warn!(pool = %name, warning, "pool");
+    }
+    let sources = spec.sources.iter().map(|source| source.fixed.as_ref().map(static_candidates).unwrap_or_default()).collect();
+    Ok(Incoming { name, revision: generation.into(), policy: compiled.policy, endpoints: assemble(sources, |_| false) })
+}
+
+/// Puts the pools of the first reading into use; the first refusal ends it.
+pub(crate) fn begin(control: &mut Control, pools: Vec<Incoming>) -> Result<(), (PoolName, Refusal)> {
+    for pool in pools {
+        let name = pool.name.clone();
+        control.apply(pool).map_err(|refusal| (name, refusal))?;
+    }
+    Ok(())
+}
+
+/// Follows the checks, and the files at each signal, until dropped.
+pub(crate) async fn run(mut control: Control, files: Vec<PathBuf>, seed: u64, mut reload: Receiver<()>) {
+    let mut checks = Checks::new(seed);
+    checks.follow(&control);
+    let mut generation = 1;
+    loop {
+        tokio::select! {
+            verdict = checks.next() => checks.heed(&mut control, &verdict),
+            Some(()) = reload.recv() => {
+                generation += 1;
+                match load(&files, generation) {
+                    Ok(pools) => converge(&mut control, pools),
+                    Err(error) => tracing::error!(%error, "files not used; the pools stay as they are"),
+                }
+                checks.follow(&control);
+            }
+        }
+    }
+}
+
+/// Removes what is gone, then applies the rest; a pool that is refused stays as it was.
+fn converge(control: &mut Control, pools: Vec<Incoming>) {
+    let kept: BTreeSet<_> = pools.iter().map(|pool| pool.name.clone()).collect();
+    for name in control.revisions().into_keys().filter(|name| !kept.contains(name)) {
+        control.remove(&name, "not in the files any more");
+    }
+    for pool in pools {
+        let name = pool.name.clone();
+        if let Err(refusal) = control.apply(pool) {
+            tracing::error!(pool = %name, error = %refusal, "pool refused; it stays as it was");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! One stream, from `hello` to its end: lines in, changes made, answers out.
+
+use super::assembly::{Assembly, Change};
+use super::connect::Connection;
+use super::lines::Lines;
+use super::{FeedError, Follower};
+use evenkeel_wire::{ClientFrame, Nack, PoolName, ServerFrame};
+use h2::Ping;
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// Between two PINGs.
+const PING: Duration = Duration::from_secs(10);
+/// A stream without a line for so long is dead: the operator says `heartbeat` far more often.
+const SILENCE: Duration = Duration::from_secs(30);
+/// The longest reason that is sent.
+const MAX_REASON: usize = 1_000;
+
+/// Follows the stream until it ends, which is always an error of some kind.
+pub(super) async fn follow(follower: &mut Follower, mut connection: Connection) -> Result<Infallible, FeedError> {
+    let (mut lines, mut assembly) = (Lines::default(), Assembly::default());
+    let mut heartbeat = Heartbeat::new();
+    loop {
+        let bytes = tokio::select! {
+            bytes = connection.lines.data() => bytes.ok_or(FeedError::Ended)??,
+            dead = heartbeat.beat(&mut connection.ping) => return Err(dead),
+            () = follower.meanwhile() => continue,
+        };
+        let _ = connection.lines.flow_control().release_capacity(bytes.len());
+        lines.push(&bytes);
+        while let Some(line) = lines.next().map_err(super::StreamError::from)? {
+            heartbeat.heard();
+            follower.status.heard();
+            let change = assembly.take(ServerFrame::decode(line), &follower.held)?;
+            if let Some(answer) = follower.make(change)? {
+                connection.answer(answer.encode()).await?;
+            }
+        }
+    }
+}
+
+impl Follower {
+    /// Makes a change; what is to be answered, if anything.
+    fn make(&mut self, change: Change) -> Result<Option<ClientFrame>, FeedError> {
+        match change {
+            Change::None => {}
+            Change::Greeted { lineage } => {
+                if self.held.lineage.as_ref() != Some(&lineage) {
+                    // Another lineage: its revisions say nothing about ours. The lists stay until they are replaced.
+                    self.held.revisions.clear();
+                    self.held.lineage = Some(lineage);
+                }
+            }
+            Change::Apply(incoming) => {
+                let (pool, revision) = (incoming.name.clone(), incoming.revision);
+                return Ok(Some(match self.control.apply(*incoming) {
+                    Ok(()) => {
+                        self.held.revisions.insert(pool.clone(), revision);
+                        self.recheck();
+                        ClientFrame::Ack { pool, revision }
+                    }
+                    Err(refusal) => nack(pool, revision, &refusal),
+                }));
+            }
+            Change::Keep { pool, revision } => return Ok(Some(ClientFrame::Ack { pool, revision })),
+            Change::Refuse { pool, revision, refusal } => return Ok(Some(nack(pool, revision, &refusal))),
+            Change::Remove { pool, reason } => self.drop_pool(&pool, &reason),
+            Change::Synced { named } => {
+                for pool in self.control.revisions().into_keys().filter(|pool| !named.contains(pool)) {
+                    self.drop_pool(&pool, "the operator doesn't name it any more");
+                }
+                self.is_fresh();
+            }
+            Change::Goodbye(goodbye) => {
+                let wait = Duration::from_millis(goodbye.retry_after_ms);
+                return Err(FeedError::Goodbye { reason: goodbye.reason, wait });
+            }
+        }
+        Ok(None)
+    }
+
+    fn drop_pool(&mut self, pool: &PoolName, reason: &str) {
+        self.held.revisions.remove(pool);
+        self.control.remove(pool, reason);
+        self.recheck();
+    }
+
+    fn recheck(&mut self) {
+        if self.stale {
+            self.checks.follow(&self.control);
+        }
+    }
+}
+
+fn nack(pool: PoolName, revision: u64, refusal: &super::super::refusal::Refusal) -> ClientFrame {
+    tracing::warn!(%pool, revision, error = %refusal, "revision refused; the last good one stays");
+    ClientFrame::Nack(Nack { pool, revision, reason: refusal.to_string().chars().take(MAX_REASON).collect() })
+}
+
+/// Notices a dead stream: by PINGs that aren't answered, and by silence.
+struct Heartbeat {
+    next_ping: Instant,
+    asked: bool,
+    heard: Instant,
+}
+
+impl Heartbeat {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { next_ping: now + PING, asked: false, heard: now }
+    }
+
+    fn heard(&mut self) {
+        self.heard = Instant::now();
+    }
+
+    /// Ends when the stream is dead. May be dropped at any await.
+    async fn beat(&mut self, ping: &mut h2::PingPong) -> FeedError {
+        loop {
+            tokio::select! {
+                pong = std::future::poll_fn(|cx| ping.poll_pong(cx)), if self.asked => match pong {
+                    Ok(_) => self.asked = false,
+                    Err(error) => return error.into(),
+                },
+                () = sleep_until(self.heard + SILENCE) => return FeedError::NoAnswer(SILENCE.as_secs()),
+                () = sleep_until(self.next_ping) => {
+                    if self.asked {
+                        return FeedError::NoAnswer(PING.as_secs());
+                    }
+                    if let Err(error) = ping.send_ping(Ping::opaque()) {
+                        return error.into();
+                    }
+                    self.asked = true;
+                    self.next_ping = Instant::now() + PING;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Why a pool isn't put into use. The text goes to the operator, and to people: it names the thing and what to do.
+
+use evenkeel_balance::BuildError;
+use evenkeel_wire::PoolName;
+use std::net::IpAddr;
+
+/// Why one revision of one pool is refused; what was in use before stays.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It needs something that this version doesn't know.
+    #[error("it needs `{0}`, which this version doesn't know; update the sidecar (restart the pod)")]
+    UnknownFeature(String),
+    /// More pools than a sidecar holds.
+    #[error("this sidecar has {} pools already; ask for fewer", super::MAX_POOLS)]
+    TooManyPools,
+    /// More endpoints than a pool may have.
+    #[error("over {} endpoints; split the pool", super::MAX_ENDPOINTS)]
+    TooManyEndpoints,
+    /// A field of the policy is out of its bounds.
+    #[error("{field} is {value}; use {range}")]
+    OutOfRange {
+        /// The field.
+        field: &'static str,
+        /// What it says.
+        value: u64,
+        /// What it may say.
+        range: &'static str,
+    },
+    /// An endpoint without an identity or a port.
+    #[error("endpoint `{0}` has no port, or an id or ring key that is empty or over 400 bytes")]
+    Endpoint(String),
+    /// An endpoint where none may be.
+    #[error("endpoint {id}: {address} is {} address, which no pool may use", kind.as_str())]
+    Address {
+        /// Its id.
+        id: String,
+        /// Its address.
+        address: IpAddr,
+        /// What is wrong with it.
+        kind: evenkeel_plan::address::Refusal,
+    },
+    /// The list doesn't make a pool.
+    #[error("{0}")]
+    Build(#[source] BuildError),
+    /// Another pool of this sidecar listens there.
+    #[error("listener `{listener}`: port {port} belongs to pool {owner} in this sidecar; give one of the two another port")]
+    PortTaken {
+        /// The listener.
+        listener: String,
+        /// Its port.
+        port: u16,
+        /// Who has it.
+        owner: PoolName,
+    },
+    /// The port cannot be opened.
+    #[error("listener `{listener}`: cannot listen on port {port} ({source}); free the port or give the listener another")]
+    Listen {
+        /// The listener.
+        listener: String,
+        /// Its port.
+        port: u16,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Its text isn't understood.
+    #[error("{0}")]
+    NotUnderstood(String),
+    /// It comes without a body, and isn't held here.
+    #[error("revision {revision} isn't held here; send it whole")]
+    NotHeld {
+        /// The revision that was named.
+        revision: u64,
+    },
+    /// It is older than what is in use.
+    #[error("revision {revision} is older than {held}, which is in use")]
+    Older {
+        /// The revision that came.
+        revision: u64,
+        /// The one in use.
+        held: u64,
+    },
+}
