@@ -33,6 +33,8 @@ use tokio::task::JoinSet;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The first pause after something that needs the API server failed, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// The longest that loading the certificates may take.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most connections of API servers at once.
 const MAX_WEBHOOK_CONNECTIONS: usize = 100;
 /// The feed's port at its Service.
@@ -182,12 +184,14 @@ impl Serving {
     async fn certificates(&mut self, settings: &Settings) -> Option<Arc<Certs>> {
         let mut pause = PAUSES.0;
         loop {
-            match Certs::load(&self.shared.client, settings, SystemTime::now()).await {
-                Ok(certs) => {
+            let loaded = Certs::load(&self.shared.client, settings, SystemTime::now());
+            match tokio::time::timeout(LOAD_TIMEOUT, loaded).await {
+                Ok(Ok(certs)) => {
                     self.shared.readiness.arrived(CERTIFICATES);
                     return Some(Arc::new(certs));
                 }
-                Err(error) => self.shared.readiness.wait_for(CERTIFICATES, error.to_string()),
+                Ok(Err(error)) => self.shared.readiness.wait_for(CERTIFICATES, error.to_string()),
+                Err(_) => self.shared.readiness.wait_for(CERTIFICATES, "the API server doesn't answer"),
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSES.1),

@@ -7,10 +7,11 @@ use crate::gather::facts::Key;
 use crate::gather::watch::Observations;
 use crate::gather::world::Pool;
 use crate::gather::{Observation, Touched, World};
+use crate::listed::{self, Objects};
 use crate::metrics::Metrics;
 use crate::publish::{Change, Publisher};
 use crate::readiness::Readiness;
-use crate::reconcile::pool::{BATCH, PoolState, Step};
+use crate::reconcile::pool::{Acceptance, BATCH, PoolState, Step};
 use crate::settle::{Desk, Done};
 use evenkeel_probe::{Prober, Verdict};
 use evenkeel_wire::PoolName;
@@ -247,8 +248,8 @@ impl Controller {
         let Some(pool) = self.world.pools.find(key) else {
             return;
         };
-        let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry::new(pool));
-        entry.state.respec(pool);
+        let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry::new(key, pool, &self.world));
+        entry.respec(key, pool);
         let Step { publish, check, again } = entry.state.step(key, &self.world, dirty.since, now);
         if let Some(at) = again {
             // What waits for company keeps the time of its own event; a later look has none yet.
@@ -314,13 +315,20 @@ impl Controller {
 }
 
 impl Entry {
-    fn new(pool: &Pool) -> Self {
-        Self {
-            state: PoolState::new(pool),
-            services: BTreeSet::new(),
-            revision: 0,
-            generation_revision: 0,
-            desk: Desk::default(),
+    fn new(key: &Key, pool: &Pool, world: &World) -> Self {
+        let mut state = PoolState::new(pool);
+        let prefix = listed::prefix(key);
+        state.inherit(listed::down(&pool.uid, &Objects::of(key, world.listings.iter_prefix(&prefix))));
+        tell(key, state.acceptance());
+        let desk = Desk::default();
+        Self { state, services: BTreeSet::new(), revision: 0, generation_revision: 0, desk }
+    }
+
+    fn respec(&mut self, key: &Key, pool: &Pool) {
+        let before = self.state.acceptance().clone();
+        self.state.respec(pool);
+        if *self.state.acceptance() != before {
+            tell(key, self.state.acceptance());
         }
     }
 
@@ -331,5 +339,12 @@ impl Entry {
             self.desk.generation = generation;
         }
         self.revision = revision;
+    }
+}
+
+fn tell(key: &Key, acceptance: &Acceptance) {
+    match acceptance {
+        Acceptance::Accepted(warnings) => tracing::info!(pool = %key, ?warnings, "pool accepted"),
+        Acceptance::Rejected { reason, message } => tracing::warn!(pool = %key, reason, message, "pool rejected"),
     }
 }

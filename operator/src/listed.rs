@@ -5,6 +5,7 @@ use crate::gather::facts::Key;
 use crate::gather::world::Listing;
 use crate::reconcile::pool::PoolState;
 use evenkeel_crds::endpoints::{EndpointState, EndpointsSpec, ListedEndpoint, MAX_ENDPOINTS, TargetRef};
+use evenkeel_probe::CheckReason;
 use evenkeel_wire::{Endpoint, Health};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -70,11 +71,24 @@ impl<'a> Objects<'a> {
     }
 }
 
+/// What the objects say is down, and why; those of another owner say nothing.
+pub fn down<'a>(uid: &'a str, objects: &'a Objects<'a>) -> impl Iterator<Item = (String, CheckReason)> + 'a {
+    let own = objects.by_number.values().filter(move |listing| listing.owner.as_deref() == Some(uid));
+    let endpoints = own.flat_map(|listing| &listing.spec.endpoints);
+    endpoints.filter(|endpoint| endpoint.state == EndpointState::Down).filter_map(|endpoint| {
+        let reason = CheckReason::ALL.into_iter().find(|reason| reason.as_str() == endpoint.reason)?;
+        Some((endpoint.id.clone(), reason))
+    })
+}
+
 /// The edits that make the objects say what the pool's state is.
 pub fn edits(pool: &Key, state: &PoolState, since: &Since, objects: &Objects<'_>) -> Vec<Edit> {
-    let endpoints = state.view().map_or(&[][..], |view| &view.endpoints);
+    // Nothing in force says nothing: after a restart with a rejected spec the last known list stays for people to see.
+    let Some(view) = state.view() else {
+        return Vec::new();
+    };
     let mut wanted: BTreeMap<u32, Vec<ListedEndpoint>> = BTreeMap::new();
-    for (n, endpoint) in allot(endpoints, objects) {
+    for (n, endpoint) in allot(&view.endpoints, objects) {
         let listed = listed(endpoint, since);
         wanted.entry(n).or_default().push(listed);
     }
@@ -154,7 +168,11 @@ fn state(health: Health) -> EndpointState {
 }
 
 /// How the names of a pool's objects begin.
-pub fn name_prefix(pool: &str) -> String {
+pub fn prefix(pool: &Key) -> Key {
+    Key::new(&pool.namespace, name_prefix(&pool.name))
+}
+
+fn name_prefix(pool: &str) -> String {
     format!("{pool}-")
 }
 

@@ -55,7 +55,7 @@ impl Controller {
         let pool = self.world.pools.find(key)?;
         let entry = self.entries.get_mut(key)?;
         let clock = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let prefix = Key::new(&key.namespace, listed::name_prefix(&key.name));
+        let prefix = listed::prefix(key);
         let objects = Objects::of(key, self.world.listings.iter_prefix(&prefix));
         entry.desk.since.note(&entry.state, &objects, &clock);
         if entry.desk.under_way > 0 {

@@ -3,20 +3,26 @@
 //! through. Pure: the prober runs the checks, the time is an argument.
 
 use evenkeel_probe::CheckReason;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// The checked endpoints of one pool.
 #[derive(Debug, Default)]
 pub struct Checks {
     watched: BTreeMap<String, Watched>,
+    inherited: BTreeMap<String, CheckReason>,
     set_aside: bool,
 }
 
 #[derive(Debug)]
 struct Watched {
+    address: SocketAddr,
     since: Instant,
+    /// What its own checks say.
     failing: Option<CheckReason>,
+    /// What the operator before this one said; holds until its own checks had time to say something.
+    inherited: Option<CheckReason>,
     recovered: bool,
 }
 
@@ -30,15 +36,24 @@ pub struct Judgement {
 }
 
 impl Checks {
-    /// Forgets endpoints that aren't checked any more and watches new ones, which count as healthy.
-    pub fn converge<'a>(&mut self, ids: impl Iterator<Item = &'a str>, now: Instant) {
-        let wanted: BTreeSet<&str> = ids.collect();
-        self.watched.retain(|id, _| wanted.contains(id.as_str()));
-        for id in wanted {
-            if !self.watched.contains_key(id) {
-                let watched = Watched { since: now, failing: None, recovered: false };
-                self.watched.insert(id.into(), watched);
-            }
+    /// Endpoints that were down when the operator before this one ended: a restart must not send traffic to them.
+    pub fn inherit(&mut self, down: impl Iterator<Item = (String, CheckReason)>) {
+        self.inherited = down.collect();
+    }
+
+    /// Forgets endpoints that aren't checked any more and watches new ones, which count as healthy unless inherited. One at
+    /// another address is new.
+    pub fn converge(&mut self, targets: &BTreeMap<String, SocketAddr>, now: Instant) {
+        self.watched.retain(|id, watched| targets.get(id) == Some(&watched.address));
+        let inherited = std::mem::take(&mut self.inherited);
+        for (id, address) in targets {
+            self.watched.entry(id.clone()).or_insert_with(|| Watched {
+                address: *address,
+                since: now,
+                failing: None,
+                inherited: inherited.get(id).copied(),
+                recovered: false,
+            });
         }
     }
 
@@ -48,35 +63,41 @@ impl Checks {
             return false;
         };
         watched.failing = (!healthy).then_some(reason);
+        watched.inherited = None;
         watched.recovered = healthy;
         true
     }
 
     /// Why an endpoint's checks fail, if they do.
     pub fn failing(&self, id: &str) -> Option<CheckReason> {
-        self.watched.get(id)?.failing
+        let watched = self.watched.get(id)?;
+        watched.failing.or(watched.inherited)
     }
 
     /// Decides whether the checks are believed. `settled` is how long a check takes at most to find an endpoint that
     /// doesn't answer; one that is younger and hasn't failed yet proves nothing.
     pub fn judge(&mut self, settled: Duration, now: Instant) -> Judgement {
-        let (mut timing_out, mut undecided, mut reached) = (0, 0, false);
+        let (mut timing_out, mut undecided, mut inherited, mut reached) = (0, 0, 0, false);
         let mut again: Option<Instant> = None;
-        for watched in self.watched.values() {
+        for watched in self.watched.values_mut() {
             let decided_at = watched.since + settled;
             match watched.failing {
                 Some(CheckReason::Timeout | CheckReason::Unreachable) => timing_out += 1,
                 Some(_) => reached = true,
-                None if watched.recovered || decided_at <= now => reached = true,
+                None if watched.recovered || decided_at <= now => {
+                    watched.inherited = None;
+                    reached = true;
+                }
                 None => {
                     undecided += 1;
+                    inherited += usize::from(watched.inherited.is_some());
                     again = Some(again.map_or(decided_at, |at| at.min(decided_at)));
                 }
             }
         }
         let newly = !self.set_aside && undecided > 0;
         self.set_aside = timing_out > 0 && !reached && !newly;
-        Judgement { set_aside: self.set_aside, again: again.filter(|_| timing_out > 0) }
+        Judgement { set_aside: self.set_aside, again: again.filter(|_| timing_out + inherited > 0) }
     }
 }
 
@@ -88,8 +109,12 @@ mod tests {
 
     fn checks(ids: &[&str], now: Instant) -> Checks {
         let mut checks = Checks::default();
-        checks.converge(ids.iter().copied(), now);
+        checks.converge(&targets(ids), now);
         checks
+    }
+
+    fn targets(ids: &[&str]) -> BTreeMap<String, SocketAddr> {
+        ids.iter().map(|id| (id.to_string(), ([10, 0, 0, 1], 80).into())).collect()
     }
 
     fn fail(checks: &mut Checks, id: &str, reason: CheckReason) {
@@ -126,7 +151,7 @@ mod tests {
         fail(&mut checks, "a", CheckReason::Timeout);
         assert!(checks.judge(SETTLED, t0 + SETTLED).set_aside);
         let t1 = t0 + 2 * SETTLED;
-        checks.converge(["a", "new"].into_iter(), t1);
+        checks.converge(&targets(&["a", "new"]), t1);
         let judgement = checks.judge(SETTLED, t1);
         assert!(judgement.set_aside);
         assert_eq!(judgement.again, Some(t1 + SETTLED));
@@ -136,8 +161,32 @@ mod tests {
     #[test]
     fn a_verdict_about_an_endpoint_that_left_is_ignored() {
         let mut checks = checks(&["a"], Instant::now());
-        checks.converge([].into_iter(), Instant::now());
+        checks.converge(&targets(&[]), Instant::now());
         assert!(!checks.observe("a", false, CheckReason::Refused));
+        assert_eq!(checks.failing("a"), None);
+    }
+
+    #[test]
+    fn what_was_down_before_a_restart_stays_down_until_its_checks_had_time_to_pass() {
+        let t0 = Instant::now();
+        let mut checks = Checks::default();
+        checks.inherit([("a".to_string(), CheckReason::Timeout)].into_iter());
+        checks.converge(&targets(&["a"]), t0);
+        let judgement = checks.judge(SETTLED, t0);
+        assert_eq!(judgement, Judgement { set_aside: false, again: Some(t0 + SETTLED) });
+        assert_eq!(checks.failing("a"), Some(CheckReason::Timeout));
+        checks.judge(SETTLED, t0 + SETTLED);
+        assert_eq!(checks.failing("a"), None);
+        checks.converge(&targets(&["a", "b"]), t0);
+        assert_eq!(checks.failing("b"), None, "only the first list inherits");
+    }
+
+    #[test]
+    fn an_endpoint_at_another_address_is_judged_anew() {
+        let t0 = Instant::now();
+        let mut checks = checks(&["a"], t0);
+        fail(&mut checks, "a", CheckReason::Refused);
+        checks.converge(&BTreeMap::from([("a".to_string(), ([10, 0, 0, 2], 80).into())]), t0);
         assert_eq!(checks.failing("a"), None);
     }
 }

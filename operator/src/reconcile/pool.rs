@@ -10,7 +10,7 @@ use crate::gather::world::Pool;
 use crate::publish::ConsumerRule;
 use evenkeel_crds::pool::{Consumers, FromNamespaces, PoolSpec};
 use evenkeel_plan::Mode;
-use evenkeel_probe::Target;
+use evenkeel_probe::{CheckReason, Target};
 use evenkeel_wire::{ActiveCheck, Endpoint, Health, Policy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -148,6 +148,11 @@ impl PoolState {
         }
     }
 
+    /// Takes over what the operator before this one found to be down.
+    pub fn inherit(&mut self, down: impl Iterator<Item = (String, CheckReason)>) {
+        self.checks.inherit(down);
+    }
+
     /// Takes in a check's verdict; `false` if it changes nothing.
     pub fn verdict(&mut self, verdict: &evenkeel_probe::Verdict) -> bool {
         self.checks.observe(&verdict.id, verdict.healthy, verdict.reason)
@@ -197,7 +202,7 @@ impl PoolState {
             let checked = endpoints.iter().filter(|e| e.health == Health::Usable && e.target.is_some());
             plan.targets = checked.map(|e| (e.id.clone(), SocketAddr::new(e.address, e.port))).collect();
         }
-        self.checks.converge(plan.targets.keys().map(String::as_str), now);
+        self.checks.converge(&plan.targets, now);
         let judgement = self.checks.judge(settled(policy.active.as_ref()), now);
         self.set_aside = judgement.set_aside;
         *again = earliest(*again, judgement.again);
