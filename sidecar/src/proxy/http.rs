@@ -89,6 +89,8 @@ struct Connection {
     requests: RequestParser,
     responses: ResponseParser,
     timer: Timer,
+    /// When the clock was last read: close enough for deadlines, and cheaper than reading it again.
+    now: Instant,
 }
 
 /// Why there is no request.
@@ -107,6 +109,7 @@ fn find_pool(worker: &Worker, port: u16) -> Option<Arc<PoolEntry>> {
 
 impl Connection {
     fn new(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, port: u16) -> Self {
+        let now = Instant::now();
         Self {
             worker,
             client,
@@ -118,12 +121,13 @@ impl Connection {
             down: Outbox::default(),
             requests: RequestParser::default(),
             responses: ResponseParser::default(),
-            timer: Timer::new(Instant::now() + IDLE_TIMEOUT),
+            timer: Timer::new(now + IDLE_TIMEOUT),
+            now,
         }
     }
 
     async fn serve_request(&mut self) -> Next {
-        self.timer.set(Instant::now(), IDLE_TIMEOUT);
+        self.timer.set(self.now, IDLE_TIMEOUT);
         let mut started = false;
         let head = poll_fn(|cx| self.poll_head(cx, &mut started)).await;
         if matches!(head, Err(NoRequest::Over)) {
@@ -135,6 +139,7 @@ impl Connection {
             return self.refuse(Refusal::NO_POOL).await;
         };
         let mut record = Record::start(self.worker.clone(), pool.clone());
+        self.now = record.started().into();
         let refusal = match head {
             Ok(request) => return self.forward(&mut record, pool, request).await,
             Err(NoRequest::Bad(fault)) => Refusal::bad_request(fault),

@@ -35,6 +35,11 @@ impl Record {
         Self { worker, pool, started: Instant::now(), member: None, lease: None, status: 0, flag: Flag::Cancelled, bytes: [0; 2] }
     }
 
+    /// When the request began.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
     /// The request is on its way to this endpoint; its in-flight count lasts as long as the record.
     pub(crate) fn set_chosen(&mut self, chosen: Chosen) {
         self.member = Some(chosen.member().clone());

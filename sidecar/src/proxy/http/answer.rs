@@ -76,8 +76,10 @@ impl Refusal {
 
     /// Enters it into the record.
     pub(super) fn note(&self, record: &mut Record) {
-        record.set_status(self.status);
-        record.set_flag(self.flag);
+        let Self { status, flag, reason, .. } = *self;
+        tracing::debug!(status, flag = flag.as_str(), reason, "refused");
+        record.set_status(status);
+        record.set_flag(flag);
     }
 
     fn canned(&self) -> Canned<'static> {
@@ -121,9 +123,10 @@ pub(super) fn outcome_of(status: u16) -> Outcome {
 impl Connection {
     /// Sends the refusal.
     pub(super) async fn refuse(&mut self, refusal: Refusal) -> Next {
-        let Self { worker, client, client_input, down, timer, .. } = self;
+        let Self { worker, client, client_input, down, timer, now, .. } = self;
         refusal.canned().write(down.bytes());
-        timer.set(Instant::now(), REFUSAL_TIMEOUT);
+        *now = Instant::now();
+        timer.set(*now, REFUSAL_TIMEOUT);
         let sent = poll_fn(|cx| match down.poll_flush(cx, client, client_input, &worker.http().buffers) {
             Poll::Pending => timer.poll(cx).map(|()| false),
             Poll::Ready(result) => Poll::Ready(result.is_ok()),

@@ -16,6 +16,10 @@ use tokio::time::Instant;
 /// Without progress for so long, an exchange ends; also the longest wait for an answer's head.
 pub(super) const STALLED: Duration = Duration::from_secs(60);
 
+/// How long the answer to a client that has ended its side is waited for: some only end their writing side, and most
+/// that do are gone.
+const HALF_CLOSED: Duration = Duration::from_secs(1);
+
 /// An upstream connection in use.
 pub(super) struct Upstream {
     /// The connection.
@@ -61,6 +65,7 @@ pub(super) struct Exchange<'a> {
     upstream: &'a mut Upstream,
     upload: Upload,
     sent: Sent,
+    half_closed: bool,
     download: Download,
 }
 
@@ -77,7 +82,7 @@ impl<'a> Exchange<'a> {
     /// `upload` has taken what was there of the body; the head is in `ends.up`.
     pub(super) fn new(ends: Ends<'a>, upstream: &'a mut Upstream, request: &Request, upload: Upload, keep_alive: bool) -> Self {
         let download = Download::new(request, keep_alive);
-        Self { ends, upstream, upload, sent: Sent::Partly, download }
+        Self { ends, upstream, upload, sent: Sent::Partly, half_closed: false, download }
     }
 
     /// The answer's plan, if one has begun.
@@ -117,7 +122,7 @@ impl<'a> Exchange<'a> {
             return Poll::Ready(Err(Failure::ClientGone));
         }
         if progress {
-            self.ends.timer.set(Instant::now(), STALLED);
+            self.ends.timer.set(Instant::now(), if self.half_closed { HALF_CLOSED } else { STALLED });
         }
         self.ends.timer.poll(cx).map(|()| Err(self.who_stalled()))
     }
@@ -157,13 +162,18 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// While the answer is awaited: ready if the client goes. What it sends meanwhile is kept for later.
+    /// While the answer is awaited: ready if the client resets its connection. What it sends meanwhile is kept for later;
+    /// if it ends its side, there is little time left.
     fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Ends { client, client_input, buffers, .. } = &mut self.ends;
-        while !client_input.is_full() {
+        let Ends { client, client_input, timer, buffers, .. } = &mut self.ends;
+        while !client_input.is_full() && !self.half_closed {
             match client_input.poll_fill(cx, client, buffers) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(0)) => {
+                    self.half_closed = true;
+                    timer.set(Instant::now(), HALF_CLOSED);
+                }
                 Poll::Ready(Ok(_)) => {}
             }
         }
@@ -172,6 +182,9 @@ impl<'a> Exchange<'a> {
 
     /// Whom the exchange waits for.
     fn who_stalled(&self) -> Failure {
+        if self.half_closed {
+            return Failure::ClientGone;
+        }
         let client_takes_nothing = self.ends.down.is_pending();
         let client_sends_nothing = self.sent == Sent::Partly && !self.ends.up.is_pending() && self.response().is_none();
         if client_takes_nothing || client_sends_nothing { Failure::ClientStalled } else { Failure::UpstreamStalled }

@@ -55,6 +55,9 @@ impl Connection {
         loop {
             record.set_chosen(chosen);
             let reused = upstream.reused;
+            if !reused {
+                self.now = Instant::now();
+            }
             let ended = self.exchange(&mut upstream, &request, upload).await;
             if !(reused && stale_may_retry && ended.result == Err(Failure::Upstream { silent: true })) {
                 return self.settle(record, upstream, &request, ended).await;
@@ -99,7 +102,7 @@ impl Connection {
     async fn establish(&self, attempts: &mut Attempts, may_reuse: bool) -> Result<(Chosen, Upstream), Unreached> {
         let idle = &self.worker.http().idle;
         let keep = |chosen: &Chosen| match may_reuse {
-            true => idle.borrow_mut().take(chosen.member().endpoint(), Instant::now()),
+            true => idle.borrow_mut().take(chosen.member().endpoint(), self.now),
             false => None,
         };
         let (chosen, way) = attempts.establish(&self.worker, keep).await?;
@@ -128,11 +131,11 @@ impl Connection {
 
     async fn exchange(&mut self, upstream: &mut Upstream, request: &Request, upload: Upload) -> Ended {
         let keep_alive = !self.worker.is_draining();
-        let Self { worker, client, client_input, upstream_input, up, down, responses, timer, .. } = self;
+        let Self { worker, client, client_input, upstream_input, up, down, responses, timer, now, .. } = self;
         let buffers = &worker.http().buffers;
         upstream_input.clear(buffers);
         responses.reset();
-        timer.set(Instant::now(), STALLED);
+        timer.set(*now, STALLED);
         let ends = Ends { client, client_input, upstream_input, up, down, parser: responses, timer, buffers };
         let mut exchange = Exchange::new(ends, upstream, request, upload, keep_alive);
         let result = poll_fn(|cx| exchange.poll(cx)).await;
@@ -150,6 +153,7 @@ impl Connection {
         record.add_bytes(Direction::Upstream, self.up.total());
         record.add_bytes(Direction::Downstream, self.down.total());
         self.discard();
+        self.now = Instant::now();
         let status = ended.response.map_or(0, |response| response.status);
         record.set_status(status);
         let failure = match ended.result {
@@ -161,8 +165,8 @@ impl Connection {
                 }
                 return match (ended.client_stays, ended.request_read) {
                     (true, _) => Next::Request,
-                    (false, true) => Next::Close,
-                    (false, false) => Next::Linger,
+                    (false, true) if self.client_input.is_empty() => Next::Close,
+                    (false, _) => Next::Linger,
                 };
             }
             Err(failure) => failure,
@@ -204,7 +208,7 @@ impl Connection {
             return;
         }
         upstream.reused = true;
-        let first = self.worker.http().idle.borrow_mut().put(member.endpoint(), upstream, Instant::now() + time);
+        let first = self.worker.http().idle.borrow_mut().put(member.endpoint(), upstream, self.now + time);
         if first {
             tokio::task::spawn_local(sweep(self.worker.clone()));
         }

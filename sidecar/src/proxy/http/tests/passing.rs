@@ -45,6 +45,25 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn a_client_that_has_ended_its_side_still_gets_its_answers() {
+    on_both_families(async |ip| {
+        let server = Server::start(ip).await;
+        let proxy = Proxy::start(&[server.address()]).await;
+        let mut client = proxy.connect().await;
+        client.send(GET.repeat(3)).await;
+        client.0.shutdown().await.expect("ends its side");
+        let mut upstream = server.accept().await;
+        for _ in 0..3 {
+            upstream.expect(GET).await;
+            upstream.send(OK).await;
+            client.expect(OK).await;
+        }
+        client.expect_end().await;
+        assert_eq!(proxy.in_flight(), 0);
+    });
+}
+
+#[test]
 fn chunks_and_trailers_pass_both_ways() {
     on_both_families(async |ip| {
         let server = Server::start(ip).await;
