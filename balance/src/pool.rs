@@ -11,6 +11,9 @@ use crate::picker::{Algorithm, Hunt, Picker};
 use crate::rng::{Rng, SmallRng};
 use crate::standing::{Cache, Mode, Standing};
 
+/// How often one pick starts again because health changed under it.
+const MAX_RECOUNTS: usize = 4;
+
 /// What a pool does, apart from whom it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -183,15 +186,23 @@ impl Pool {
         if self.members.is_empty() {
             return Err(NoEndpoint::Empty);
         }
-        let standing = self.standing();
-        if standing.mode == Mode::Nobody {
-            return Err(NoEndpoint::NoneUsable);
+        let mut found = None;
+        for _ in 0..MAX_RECOUNTS {
+            let epoch = self.epoch();
+            let standing = self.standing(epoch);
+            let hunt = Hunt { members: &self.members, standing, tried, now };
+            found =
+                self.picker.pick(&hunt, key, rng).or_else(|| (0..self.members.len()).find_map(|index| hunt.probe_at_last(index)));
+            // The last candidate may go away in the middle of a pick: then others are candidates now.
+            if found.is_some() || self.epoch() == epoch {
+                break;
+            }
         }
-        let hunt = Hunt { members: &self.members, standing, tried, now };
-        self.picker
-            .pick(&hunt, key, rng)
-            .or_else(|| (0..self.members.len()).find_map(|index| hunt.probe_at_last(index)))
-            .ok_or(if tried.is_empty() { NoEndpoint::NoneUsable } else { NoEndpoint::AllTried })
+        found.ok_or(if tried.is_empty() || self.standing(self.epoch()).mode == Mode::Nobody {
+            NoEndpoint::NoneUsable
+        } else {
+            NoEndpoint::AllTried
+        })
     }
 
     /// The key's distinct owners in order, whatever their health; nothing for an algorithm without a table.
@@ -246,7 +257,7 @@ impl Pool {
     /// Whether so few members are usable that all are used. An ejected one isn't usable, its probing request due or not: else the
     /// pool would fall in and out of panic with each probe.
     pub fn is_panicking(&self, _now: Instant) -> bool {
-        self.standing().mode == Mode::Panic
+        self.standing(self.epoch()).mode == Mode::Panic
     }
 
     /// What it was built with.
@@ -254,8 +265,11 @@ impl Pool {
         &self.config
     }
 
-    fn standing(&self) -> Standing {
-        let epoch = self.members.first().map_or(0, |member| member.epoch().read());
+    fn epoch(&self) -> u64 {
+        self.members.first().map_or(0, |member| member.epoch().read())
+    }
+
+    fn standing(&self, epoch: u64) -> Standing {
         self.cache.get(epoch, || Standing::count(&self.members, self.config.panic_threshold, self.config.passive.is_some()))
     }
 }

@@ -99,16 +99,18 @@ fn of_sample(hunt: &Hunt<'_>, choices: usize, reason: PickReason, rng: &mut impl
         }
     }
     let mut needed = choices;
-    let mut best = None;
+    let (mut best, mut passed) = (None, None);
     for index in (0..hunt.members.len()).filter(|&index| hunt.admits(index)) {
-        // Health may change between the passes: then `left` runs out early and the rest is taken as it comes.
         if rng.below(left.max(1)) < needed {
             best = Some(better(hunt, best, index, rng));
             needed -= 1;
+        } else {
+            passed = Some(index);
         }
-        left = left.saturating_sub(1);
+        left = usize::saturating_sub(left, 1);
     }
-    best.map(|best| hunt.take(best.index, reason))
+    // Where candidates went away between the passes, those that were counted on may be missing: then one that was passed over.
+    best.map(|best| best.index).or(passed).map(|index| hunt.take(index, reason))
 }
 
 fn better(hunt: &Hunt<'_>, best: Option<Best>, index: usize, rng: &mut impl Rng) -> Best {

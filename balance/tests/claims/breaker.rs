@@ -122,6 +122,22 @@ fn each_failed_probe_doubles_the_ejection_up_to_the_longest() {
 }
 
 #[test]
+fn ejections_of_different_sidecars_end_at_different_times() {
+    let book = Book::new();
+    let now = Instant::now();
+    let lasts: std::collections::BTreeSet<_> = (0..50)
+        .map(|seed| {
+            let members = vec![book.enter(crate::world::spec(seed)), book.enter(crate::world::spec(seed + 50))];
+            let pool = Pool::try_new(config(least(0)), members.clone(), seed as u64).unwrap();
+            let change = (0..5).find_map(|_| pool.report(&members[0], Outcome::ConnectError, now));
+            let Some(Transition::Ejected { until, .. }) = change else { panic!("not ejected") };
+            until - now
+        })
+        .collect();
+    assert!(lasts.len() > 30, "{lasts:?}");
+}
+
+#[test]
 fn flapping_is_ejected_for_longer_each_time_until_a_quiet_window() {
     let mut world = World::new(4);
     let flap = |world: &mut World| {
@@ -176,7 +192,7 @@ fn an_answered_probe_that_lives_on_does_not_disturb_the_next() {
 fn answers_from_before_the_ejection_change_nothing() {
     let world = World::new(4);
     world.fail(0);
-    assert_eq!(world.report(0, Outcome::Success), None);
+    (0..3).for_each(|_| assert_eq!(world.report(0, Outcome::Success), None));
     assert_eq!(world.fail(0), None);
     assert!(matches!(world.members[0].ejection(), Ejection::Open { .. }));
 }
@@ -238,6 +254,42 @@ fn ejected_ones_count_as_unusable_for_panic_and_good_answers_in_panic_restore_th
         world.now += Duration::from_millis(1);
     }
     assert!(world.members.iter().all(|member| member.ejection() == Ejection::Closed));
+}
+
+#[test]
+fn ejection_and_restoration_alone_move_a_pool_into_panic_and_out() {
+    let mut world = World::with(Config { panic_threshold: 60, ..config(least(0)) }, 2);
+    assert_eq!(world.pick().reason, PickReason::LeastLoaded);
+    world.fail(0);
+    assert!(world.pool.is_panicking(world.now));
+    for _ in 0..2 {
+        world.wait(Duration::from_secs(1));
+        let mut rng = SmallRng::new(7);
+        let leases: Vec<_> = (0..2).map(|_| world.pool.pick(PickArgs::default(), world.now, &mut rng).unwrap()).collect();
+        assert!(leases.iter().all(|pick| pick.reason == PickReason::Panic));
+        world.report(0, Outcome::Success);
+    }
+    assert!(!world.pool.is_panicking(world.now));
+    assert_eq!(world.pick().reason, PickReason::LeastLoaded);
+}
+
+#[test]
+fn an_error_weighs_until_a_good_answer_or_for_one_base_ejection() {
+    let mut world = World::new(2);
+    let mut rng = SmallRng::new(7);
+    let mut wins = |world: &World| {
+        (0..100)
+            .filter(|_| number(world.pool.pick(PickArgs::default(), world.now, &mut rng).unwrap().lease.endpoint()) == 0)
+            .count()
+    };
+    world.report(0, Outcome::GatewayError);
+    assert_eq!(wins(&world), 0);
+    world.report(0, Outcome::Success);
+    assert!(wins(&world) > 30);
+    world.report(0, Outcome::GatewayError);
+    assert_eq!(wins(&world), 0);
+    world.wait(Duration::from_secs(1));
+    assert!(wins(&world) > 30);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use evenkeel_balance::{Algorithm, Book, Config, Endpoint, Health, NoEndpoint, PickArgs, PickReason, Pool, SmallRng};
+use evenkeel_balance::{Algorithm, Book, Config, Endpoint, Health, NoEndpoint, PickArgs, PickReason, Pool, Rng, SmallRng};
 use proptest::prelude::*;
 
 use crate::world::{algorithms, config, enter, least, pool};
@@ -51,6 +51,25 @@ proptest! {
             }
         }
     }
+}
+
+/// Chance that changes the world: all members start to drain when the first number is drawn.
+struct Drain<'a>(&'a [Arc<Endpoint>], SmallRng);
+
+impl Rng for Drain<'_> {
+    fn next_u64(&mut self) -> u64 {
+        self.0.iter().for_each(|member| member.set_health(Health::Draining));
+        self.1.next_u64()
+    }
+}
+
+#[test]
+fn a_pick_under_which_all_candidates_go_away_looks_again() {
+    let book = Book::new();
+    let members = enter(&book, 4);
+    let mut rng = Drain(&members, SmallRng::new(1));
+    let picked = pool(least(2), &members).pick(PickArgs::default(), Instant::now(), &mut rng);
+    assert_eq!(picked.map(|pick| pick.reason).ok(), Some(PickReason::LastResort));
 }
 
 #[test]
