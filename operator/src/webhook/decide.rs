@@ -126,7 +126,8 @@ impl Injection {
     /// What the person who creates the pod is told.
     pub fn warnings(&self) -> Vec<String> {
         let excluded = self.excluded.iter().map(|excluded| format!("evenkeel: listener left out: {excluded}"));
-        let missing = self.missing.iter().map(|pool| format!("evenkeel: pool {pool} isn't there yet; its listeners open once it is"));
+        let missing =
+            self.missing.iter().map(|pool| format!("evenkeel: pool {pool} isn't there yet; its listeners open once it is"));
         excluded.chain(missing).take(10).collect()
     }
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 const CA: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
 fn settings() -> SidecarSettings {
-    let text = json!({"image": "evenkeel.dev/sidecar:1", "resources": {"requests": {"cpu": "10m"}, "limits": {"memory": "64Mi"}}});
+    let text =
+        json!({"image": "evenkeel.dev/sidecar:1", "resources": {"requests": {"cpu": "10m"}, "limits": {"memory": "64Mi"}}});
     text.to_string().parse().unwrap()
 }
 
