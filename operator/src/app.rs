@@ -22,6 +22,7 @@ use crate::webhook::{self, SidecarSettings, Webhook};
 use evenkeel_probe::Prober;
 use kube::{Client, Config};
 use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -118,7 +119,7 @@ pub async fn bind(options: &Options) -> Result<Bound, AppError> {
 /// On a host without IPv6 the unspecified address means that of IPv4.
 async fn listener(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
     let bound = match TcpListener::bind(address).await {
-        Err(_) if address.is_ipv6() && address.ip().is_unspecified() => {
+        Err(error) if error.kind() != ErrorKind::AddrInUse && address.is_ipv6() && address.ip().is_unspecified() => {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
         }
         bound => bound,
@@ -244,4 +245,37 @@ impl Serving {
 fn feed_url(settings: &Settings) -> String {
     let service = settings.services.first().map_or("evenkeel-operator", String::as_str);
     format!("https://{service}.{}.svc:{FEED_PORT}", settings.namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn options(flags: &[&str]) -> Options {
+        let all = ["x", "--feed-address=127.0.0.1:0", "--webhook-address=127.0.0.1:0", "--metrics-address=127.0.0.1:0"];
+        Line::parse_from(all.iter().chain(flags)).options
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named_with_what_to_do() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = taken.local_addr().expect("an address");
+        let options = Options { webhook_address: address, ..options(&[]) };
+        let said = bind(&options).await.expect_err("it is taken").to_string();
+        assert!(said.starts_with(&format!("webhook can't listen on {address}: ")), "{said}");
+        assert!(said.ends_with("choose another with --webhook-address"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn port_zero_takes_a_free_one() {
+        let bound = bind(&options(&[])).await.expect("free ports");
+        assert_ne!(bound.feed.local_addr().expect("an address").port(), 0);
+    }
 }

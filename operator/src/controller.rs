@@ -154,7 +154,7 @@ impl Controller {
             match touched {
                 Touched::Pool(key) => self.mark(key, now),
                 Touched::Written(key) => {
-                    self.unsettled.entry(key).or_insert(now);
+                    self.unsettle(key, now);
                 }
                 Touched::Service(service) => {
                     let pools = self.by_service.get(&service).cloned();
@@ -188,6 +188,12 @@ impl Controller {
         dirty.at = dirty.at.min(now);
     }
 
+    /// Has a pool's writes looked at by then, or earlier if that was due already.
+    pub(crate) fn unsettle(&mut self, key: Key, at: Instant) {
+        let due = self.unsettled.entry(key).or_insert(at);
+        *due = at.min(*due);
+    }
+
     /// Steps what is due, publishes what has changed as one, and starts the writes that are due.
     fn turn(&mut self, now: Instant) {
         if !self.shared.publisher.is_synced() {
@@ -207,9 +213,8 @@ impl Controller {
         }
         if self.answers_at.is_some_and(|at| at <= now) {
             self.answers_at = None;
-            for key in self.entries.keys() {
-                self.unsettled.entry(key.clone()).or_insert(now);
-            }
+            let keys: Vec<Key> = self.entries.keys().cloned().collect();
+            keys.into_iter().for_each(|key| self.unsettle(key, now));
         }
         self.settle_due(now);
     }
@@ -266,7 +271,7 @@ impl Controller {
             endpoints: view.endpoints,
             consumers: view.consumers,
         }));
-        self.unsettled.entry(key.clone()).or_insert(now);
+        self.unsettle(key.clone(), now);
         self.reindex(key);
     }
 
@@ -345,6 +350,9 @@ impl Entry {
 fn tell(key: &Key, acceptance: &Acceptance) {
     match acceptance {
         Acceptance::Accepted(warnings) => tracing::info!(pool = %key, ?warnings, "pool accepted"),
-        Acceptance::Rejected { reason, message } => tracing::warn!(pool = %key, reason, message, "pool rejected"),
+        Acceptance::Rejected { reason, message } => tracing::warn!(pool = %key, reason, why = message, "pool rejected"),
     }
 }
+
+#[cfg(test)]
+mod tests;

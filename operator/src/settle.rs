@@ -45,7 +45,7 @@ impl Controller {
         for key in due {
             self.unsettled.remove(&key);
             if let Some(again) = self.settle(&key, now) {
-                self.unsettled.insert(key, again);
+                self.unsettle(key, again);
             }
         }
     }
@@ -138,7 +138,7 @@ impl Controller {
                 tracing::warn!(pool = %key, %error, "a write failed; it is tried again");
             }
         }
-        self.unsettled.insert(key, now);
+        self.unsettle(key, now);
     }
 }
 

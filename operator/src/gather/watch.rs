@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest wait before a watch is tried again: an operator that comes back late is worse than a few more requests.
-const MAX_BACKOFF: Duration = Duration::from_secs(10);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// A watch is renewed this often; one that is stalled is noticed a few seconds later.
 const RENEW_SECONDS: u32 = 60;
 /// Objects in one page of a list.
