@@ -19,6 +19,9 @@ const FREE_LINES: u64 = 1_000;
 /// Answers allowed for each pool that was sent.
 const LINES_PER_POOL: u64 = 4;
 
+/// For the sidecar to take the goodbye: the end must not wait for it.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// How long a session waits for what.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -142,7 +145,7 @@ impl Session {
         };
         if let Some(goodbye) = end.goodbye(self.jitter) {
             let line = ServerFrame::Goodbye(goodbye).encode().into();
-            let _ = timeout(self.limits.hello, self.out.send(line)).await;
+            let _ = timeout(GOODBYE, self.out.send(line)).await;
         }
         end
     }
