@@ -37,7 +37,7 @@ pub(crate) struct Control {
     table: Arc<ArcSwap<Table>>,
     registry: Arc<Registry>,
     ports: Ports,
-    rules: Rules,
+    pub(crate) rules: Rules,
     pools: BTreeMap<PoolName, InUse>,
 }
 
