@@ -20,11 +20,13 @@ use kube::Client;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 /// The most facts taken in before what they touch is stepped.
 const MAX_FACTS: usize = 1_000;
+/// Writes on the wire at once, of all pools; others wait.
+const MAX_WRITES: usize = 16;
 /// How often the sidecars' answers are looked at.
 const ANSWERS: Duration = Duration::from_millis(200);
 /// What is waited for until every pool has been published once.
@@ -61,6 +63,7 @@ pub struct Controller {
     pub(crate) unsettled: BTreeMap<Key, Instant>,
     answers_at: Option<Instant>,
     pub(crate) writes: JoinSet<Done>,
+    pub(crate) permits: Arc<Semaphore>,
     pub(crate) shared: Shared,
     prober: Prober,
 }
@@ -96,6 +99,7 @@ impl Controller {
             unsettled: BTreeMap::new(),
             answers_at: None,
             writes: JoinSet::new(),
+            permits: Arc::new(Semaphore::new(MAX_WRITES)),
             shared,
             prober,
         }

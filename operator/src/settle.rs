@@ -93,9 +93,11 @@ impl Controller {
                 Write::Listing(_) => entry.desk.listed_at = Some(now),
             }
             entry.desk.under_way += 1;
-            let (client, key) = (self.shared.client.clone(), key.clone());
-            let uid = entry.state.uid().to_string();
+            let (client, permits) = (self.shared.client.clone(), self.permits.clone());
+            let (key, uid) = (key.clone(), entry.state.uid().to_string());
             self.writes.spawn(async move {
+                // Never closed, so there is always a permit in the end.
+                let _permit = permits.acquire_owned().await;
                 let result = write(&client, &key, &uid, each).await;
                 Done { key, uid, result }
             });
