@@ -66,7 +66,7 @@ pub enum StartError {
         /// The pool.
         name: PoolName,
         /// Why not.
-        source: Refusal,
+        source: Box<Refusal>,
     },
     /// The admin page would be open to others.
     #[error("--admin-address is {0}; the admin page has no authentication, so give a loopback address")]
@@ -91,7 +91,7 @@ impl StartError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Load(_) | Self::AdminNotLoopback(_) => true,
-            Self::Pool { source, .. } => !matches!(source, Refusal::Listen { .. }),
+            Self::Pool { source, .. } => !matches!(**source, Refusal::Listen { .. }),
             Self::Bind { .. } | Self::Worker(_) => false,
         }
     }

@@ -29,7 +29,7 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
         /// What isn't understood.
-        source: DocumentError,
+        source: Box<DocumentError>,
     },
     /// Two files have the same pool.
     #[error("{}: pool {name} is in an earlier file too; keep one of them", path.display())]
@@ -47,7 +47,7 @@ pub enum LoadError {
         /// The pool.
         name: PoolName,
         /// Why.
-        source: Rejection,
+        source: Box<Rejection>,
     },
 }
 
@@ -56,13 +56,14 @@ pub(crate) fn load(files: &[PathBuf], generation: u32) -> Result<Vec<Incoming>, 
     let mut pools = BTreeMap::new();
     for path in files {
         let text = read(path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
-        let documents = document::read(&text).map_err(|source| LoadError::Document { path: path.clone(), source })?;
+        let documents =
+            document::read(&text).map_err(|source| LoadError::Document { path: path.clone(), source: source.into() })?;
         for document in documents {
             let name = document.name.clone();
             let incoming = incoming(document, generation).map_err(|source| LoadError::Rejected {
                 path: path.clone(),
                 name: name.clone(),
-                source,
+                source: source.into(),
             })?;
             if pools.insert(name.clone(), incoming).is_some() {
                 return Err(LoadError::Twice { path: path.clone(), name });
@@ -90,10 +91,10 @@ fn incoming(document: Document, generation: u32) -> Result<Incoming, Rejection> 
 }
 
 /// Puts the pools of the first reading into use; the first refusal ends it.
-pub(crate) fn begin(control: &mut Control, pools: Vec<Incoming>) -> Result<(), (PoolName, Refusal)> {
+pub(crate) fn begin(control: &mut Control, pools: Vec<Incoming>) -> Result<(), (PoolName, Box<Refusal>)> {
     for pool in pools {
         let name = pool.name.clone();
-        control.apply(pool).map_err(|refusal| (name, refusal))?;
+        control.apply(pool).map_err(|refusal| (name, refusal.into()))?;
     }
     Ok(())
 }
