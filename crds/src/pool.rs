@@ -583,7 +583,8 @@ impl Default for Retry {
 pub enum RetryOn {
     /// The connect failed: another endpoint.
     ConnectFailure,
-    /// A reused connection ended before the first byte of the answer: a new connection to the same endpoint.
+    /// The connection ended before the first byte of the answer: a request without body and of an idempotent method goes once
+    /// more, on a new connection to the same endpoint.
     StaleConnection,
 }
 

@@ -179,6 +179,7 @@ pub struct Retry {
 pub enum RetryOn {
     /// The connect failed: another endpoint.
     ConnectFailure,
-    /// A reused connection ended before the first byte of the answer: a new connection to the same endpoint.
+    /// The connection ended before the first byte of the answer: a request without body and of an idempotent method goes once
+    /// more, on a new connection to the same endpoint.
     StaleConnection,
 }

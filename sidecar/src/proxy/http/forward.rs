@@ -1,4 +1,4 @@
-//! One request on its way: key, pick, connect or reuse, exchange, and once more where a kept connection turned out stale.
+//! One request on its way: key, pick, connect or reuse, exchange, and once more where the connection ended in silence.
 
 use super::answer::{Refusal, outcome_of};
 use super::exchange::{Ends, Exchange, Failure, STALLED, Upstream};
@@ -46,7 +46,8 @@ impl Connection {
                 return self.refuse(refusal).await;
             }
         };
-        let stale_may_retry = request.is_replayable() && pool.policy().retry.on.contains(&RetryOn::StaleConnection);
+        // Once, whether the connection was kept or new: an endpoint that dies takes both along (ADR 2).
+        let mut may_resend = request.is_replayable() && pool.policy().retry.on.contains(&RetryOn::StaleConnection);
         let mut attempts = Attempts::new(pool.clone(), key);
         let (mut chosen, mut upstream) = match self.establish(&mut attempts, true).await {
             Ok(established) => established,
@@ -54,12 +55,12 @@ impl Connection {
         };
         loop {
             record.set_chosen(chosen);
-            let reused = upstream.reused;
-            if !reused {
+            if !upstream.reused {
                 self.now = Instant::now();
             }
             let ended = self.exchange(&mut upstream, &request, upload).await;
-            if !(reused && stale_may_retry && ended.result == Err(Failure::Upstream { silent: true })) {
+            let silent = ended.result == Err(Failure::Upstream { silent: true });
+            if !(silent && std::mem::take(&mut may_resend)) {
                 return self.settle(record, upstream, &request, ended).await;
             }
             let Some(stale) = record.take_chosen() else { return Next::Abort };

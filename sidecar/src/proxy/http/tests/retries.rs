@@ -80,12 +80,31 @@ fn a_stale_connection_is_replaced_once_for_a_bodiless_idempotent_request() {
             }
             let mut second = server.accept().await;
             second.expect(GET).await;
-            // A new connection that ends is no stale one.
+            // Once is enough: a second silence is the answer.
             drop(second);
             client.expect_status(502).await;
             server.saw_nobody().await;
             assert_eq!(proxy.in_flight(), 0);
         }
+    });
+}
+
+/// ADR 2: an endpoint that dies takes connections along that had just been opened.
+#[test]
+fn a_new_connection_that_ends_in_silence_is_replaced_once_too() {
+    on_both_families(async |ip| {
+        let server = Server::start(ip).await;
+        let proxy = Proxy::start(&[server.address()]).await;
+        let mut client = proxy.connect().await;
+        client.send(GET).await;
+        let mut first = server.accept().await;
+        first.expect(GET).await;
+        drop(first);
+        let mut second = server.accept().await;
+        second.expect(GET).await;
+        second.send(OK).await;
+        client.expect(OK).await;
+        assert_eq!(proxy.in_flight(), 0);
     });
 }
 
