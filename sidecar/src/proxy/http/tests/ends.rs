@@ -136,10 +136,11 @@ fn no_answer_is_a_502_and_the_client_may_go_on() {
         let server = Server::start(ip).await;
         let proxy = Proxy::start(&[server.address()]).await;
         let mut client = proxy.connect().await;
-        for partial in ["", "HTTP/1.1 200 OK\r\nConte"] {
-            client.send(GET).await;
+        let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
+        for (request, partial) in [(post, ""), (post, "H"), (GET, "HTTP/1.1 200 OK\r\nConte")] {
+            client.send(request).await;
             let mut upstream = server.accept().await;
-            upstream.expect(GET).await;
+            upstream.expect(request).await;
             upstream.send(partial).await;
             drop(upstream);
             client.expect_status(502).await;
