@@ -1,6 +1,7 @@
 //! The operator's own authority: a CA and one serving certificate for feed and webhook, made in process and kept in one
 //! Secret. A leaf is made anew a month before its end and swapped under the listeners' feet; the CA stays as long as the
-//! Secret does, because pods carry it. Keeps the caBundle of the operator's own webhook configuration, by name only.
+//! Secret does, because crate::blame::describe;
+use pods carry it. Keeps the caBundle of the operator's own webhook configuration, by name only.
 
 use arc_swap::ArcSwap;
 use k8s_openapi::ByteString;
@@ -34,7 +35,7 @@ const MANAGER: &str = "evenkeel-operator";
 #[derive(Debug, thiserror::Error)]
 pub enum CertError {
     /// The API server refused or couldn't be asked.
-    #[error("{what}: {source}; the chart creates it and lets the operator use it: is the release installed whole?")]
+    #[error("{what}: {}; the chart creates it and lets the operator use it: is the release installed whole?", describe(.source))]
     Api {
         /// What was being done.
         what: String,
