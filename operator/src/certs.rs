@@ -1,8 +1,8 @@
 //! The operator's own authority: a CA and one serving certificate for feed and webhook, made in process and kept in one
 //! Secret. A leaf is made anew a month before its end and swapped under the listeners' feet; the CA stays as long as the
-//! Secret does, because crate::blame::describe;
-use pods carry it. Keeps the caBundle of the operator's own webhook configuration, by name only.
+//! Secret does, because pods carry it. Keeps the caBundle of the operator's own webhook configuration, by name only.
 
+use crate::blame::describe;
 use arc_swap::ArcSwap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
