@@ -47,11 +47,12 @@ fn left_in_cluster(suite: &Suite) -> Result<Vec<String>> {
         "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
         "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
         "/apis/scheduling.k8s.io/v1/priorityclasses",
+        "/api/v1/namespaces",
     ];
     let mut left = Vec::new();
     for list in lists {
         let objects = suite.cluster.api.list(list)?;
-        let ours = objects.iter().map(name).filter(|name| name.contains(RELEASE));
+        let ours = objects.iter().map(name).filter(|name| name.contains(RELEASE) && name != NAMESPACE);
         left.extend(ours.map(|name| format!("{} {name}", list.rsplit('/').next().unwrap_or_default())));
     }
     Ok(left)

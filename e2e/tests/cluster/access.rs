@@ -143,6 +143,7 @@ fn the_operator_may_do_little() -> Result<()> {
             "create pods --subresource=exec -A",
             "update services -A",
             "update balancerpools.evenkeel.dev -A",
+            "patch balancerpools.evenkeel.dev -A",
             "create clusterrolebindings.rbac.authorization.k8s.io",
             "impersonate users",
             "list secrets -A",
