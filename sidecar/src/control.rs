@@ -69,8 +69,8 @@ impl Control {
     }
 
     /// Puts a pool into use, or says why not and changes nothing.
-    pub(crate) fn apply(&mut self, incoming: Incoming) -> Result<(), Refusal> {
-        self.check(&incoming)?;
+    pub(crate) fn apply(&mut self, incoming: &Incoming) -> Result<(), Refusal> {
+        self.check(incoming)?;
         let opened = self.open_ports(&incoming.policy);
         let built = opened.and_then(|()| self.build(incoming));
         let (name, in_use) = match built {
@@ -185,12 +185,12 @@ impl Control {
         self.ports.retain(|port| table.route(port).is_some());
     }
 
-    fn build(&self, incoming: Incoming) -> Result<(PoolName, InUse), Refusal> {
+    fn build(&self, incoming: &Incoming) -> Result<(PoolName, InUse), Refusal> {
         let Incoming { name, revision, policy, endpoints } = incoming;
-        let before = self.pools.get(&name);
-        let metrics = self.registry.pool(&name);
+        let before = self.pools.get(name);
+        let metrics = self.registry.pool(name);
         let floor: BTreeMap<_, _> = endpoints.iter().map(|endpoint| (endpoint.id.clone(), endpoint.health)).collect();
-        let failing = before.map(|before| before.still_failing(&policy, &endpoints)).unwrap_or_default();
+        let failing = before.map(|before| before.still_failing(policy, endpoints)).unwrap_or_default();
         let book = before.map(|before| before.book.clone()).unwrap_or_default();
         let mut records = Vec::with_capacity(endpoints.len());
         let mut members = BTreeMap::new();
@@ -206,9 +206,10 @@ impl Control {
             records.push(record);
         }
         let seed = self.rules.seed ^ evenkeel_balance::key_hash(name.to_string().as_bytes());
-        let balance = evenkeel_balance::Pool::try_new(convert::config(&policy), records, seed).map_err(Refusal::Build)?;
-        let entry = PoolEntry::new(name.clone(), revision, Arc::new(policy), balance, members.values().cloned(), metrics);
-        Ok((name, InUse { book, entry: Arc::new(entry), members, floor, failing }))
+        let balance = evenkeel_balance::Pool::try_new(convert::config(policy), records, seed).map_err(Refusal::Build)?;
+        let entry =
+            PoolEntry::new(name.clone(), *revision, Arc::new(policy.clone()), balance, members.values().cloned(), metrics);
+        Ok((name.clone(), InUse { book, entry: Arc::new(entry), members, floor, failing }))
     }
 
     fn publish(&mut self) {

@@ -5,7 +5,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -29,18 +29,22 @@ pub(crate) struct Port {
     pub(crate) listeners: Vec<TcpListener>,
     /// A slot for each connection, shared by the workers.
     pub(crate) slots: Arc<Semaphore>,
+    /// Lives as long as the sockets do.
+    pub(crate) held: Arc<()>,
 }
 
 /// The ports that are open.
 pub(crate) struct Ports {
     workers: Vec<UnboundedSender<Command>>,
-    open: BTreeMap<u16, Arc<Semaphore>>,
+    open: BTreeMap<u16, Weak<()>>,
+    /// Told to close; until the workers have done so, they are ours.
+    closing: BTreeMap<u16, Weak<()>>,
 }
 
 impl Ports {
     /// None yet; `workers` will accept.
     pub(crate) fn new(workers: Vec<UnboundedSender<Command>>) -> Self {
-        Self { workers, open: BTreeMap::new() }
+        Self { workers, open: BTreeMap::new(), closing: BTreeMap::new() }
     }
 
     /// Whether the port is open.
@@ -53,33 +57,32 @@ impl Ports {
         if self.is_open(number) {
             return Ok(());
         }
+        self.closing.retain(|_, held| held.strong_count() > 0);
+        let ours = self.closing.contains_key(&number);
         let mut sockets: Vec<Vec<TcpListener>> = self.workers.iter().map(|_| Vec::new()).collect();
         for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
             let address = SocketAddr::new(address, number);
-            match bind_all(address, self.workers.len()) {
+            match bind_all(address, self.workers.len(), ours) {
                 Ok(bound) => sockets.iter_mut().zip(bound).for_each(|(sockets, socket)| sockets.push(socket)),
                 Err(error) if address.is_ipv6() && is_no_ipv6(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let (slots, held) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(()));
         for (worker, listeners) in self.workers.iter().zip(sockets) {
             // A worker ends only when the process does.
-            let _ = worker.send(Command::Open(Port { number, listeners, slots: slots.clone() }));
+            let _ = worker.send(Command::Open(Port { number, listeners, slots: slots.clone(), held: held.clone() }));
         }
-        self.open.insert(number, slots);
+        self.open.insert(number, Arc::downgrade(&held));
         Ok(())
     }
 
     /// Closes all ports but these.
     pub(crate) fn retain(&mut self, is_used: impl Fn(u16) -> bool) {
-        self.open.retain(|port, _| {
-            let used = is_used(*port);
-            if !used {
-                self.workers.iter().for_each(|worker| drop(worker.send(Command::Close(*port))));
-            }
-            used
-        });
+        for (port, held) in self.open.extract_if(.., |port, _| !is_used(*port)) {
+            self.workers.iter().for_each(|worker| drop(worker.send(Command::Close(port))));
+            self.closing.insert(port, held);
+        }
     }
 }
 
@@ -88,9 +91,12 @@ fn is_no_ipv6(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(97)
 }
 
-fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
-    // SO_REUSEPORT would let a second process of the same user share the port in silence. So look first without it.
-    drop(bind(address, false)?);
+fn bind_all(address: SocketAddr, count: usize, ours: bool) -> io::Result<Vec<TcpListener>> {
+    // SO_REUSEPORT would let a second process of the same user share the port in silence. So look first without it, unless
+    // it is this process that still has it.
+    if !ours {
+        drop(bind(address, false)?);
+    }
     (0..count)
         .map(|_| {
             let socket = bind(address, true)?;
@@ -135,6 +141,8 @@ mod tests {
         let mut ports = Ports::new(vec![first, second]);
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
         ports.open(port).expect("opens");
+        ports.retain(|_| false);
+        ports.open(port).expect("opens again while the workers still close it");
         ports.retain(|_| false);
         for worker in [&mut at_first, &mut at_second] {
             assert!(

@@ -114,7 +114,11 @@ async fn serve(worker: Rc<Worker>, mut commands: UnboundedReceiver<Command>) {
                     let listener = tokio::net::TcpListener::from_std(listener)
                         .inspect_err(|error| tracing::error!(number, %error, "a listener could not be used"))
                         .ok()?;
-                    let accepting = proxy::accept(worker.clone(), listener, number, port.slots.clone());
+                    let (accepting, held) = (proxy::accept(worker.clone(), listener, number, port.slots.clone()), port.held.clone());
+                    let accepting = async move {
+                        accepting.await;
+                        drop(held);
+                    };
                     Some(tokio::task::spawn_local(accepting).abort_handle())
                 });
                 ports.entry(number).or_default().extend(loops);

@@ -220,3 +220,18 @@ async fn listeners_on_excluded_ports_are_left_out_and_the_pool_is_taken() {
     let pool = sidecar.pool("shop/a").await.expect("is in use");
     assert_eq!(pool["listeners"][0]["open"], false);
 }
+
+#[tokio::test]
+async fn a_port_may_go_from_one_pool_to_another_in_any_order_of_frames() {
+    let (mut operator, backend, port) = (Operator::start().await, Backend::start().await, free_port().await);
+    let (sidecar, mut stream) = in_step(&mut operator, port, &backend).await;
+    let listed = [endpoint("uid", backend.address)];
+    stream.pool("shop/heir", 1, &policy(port), &listed);
+    assert!(stream.expect_nack("shop/heir").await.contains("shop/a"));
+    stream.pool("shop/a", 6, &policy(free_port().await), &listed);
+    stream.expect_ack("shop/a", 6).await;
+    stream.expect_ack("shop/heir", 1).await;
+    assert_eq!(reach(port).await, Some(backend.port()));
+    let pool = sidecar.pool("shop/heir").await.expect("is in use");
+    assert_eq!(pool["listeners"][0]["open"], true);
+}

@@ -4,14 +4,13 @@
 use super::MAX_ENDPOINTS;
 use super::refusal::Refusal;
 use evenkeel_balance as balance;
+use evenkeel_crds::bounds::{self, Bounds};
 use evenkeel_wire::{self as wire, Policy};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 const MAX_ID: usize = 400;
-/// A day: the longest of any duration.
-const MAX_MS: u64 = 86_400_000;
 
 /// Refuses what this version cannot serve.
 pub(crate) fn check_policy(policy: &Policy) -> Result<(), Refusal> {
@@ -19,40 +18,36 @@ pub(crate) fn check_policy(policy: &Policy) -> Result<(), Refusal> {
     if let Some(feature) = policy.requires.first() {
         return Err(Refusal::UnknownFeature(feature.chars().take(80).collect()));
     }
-    within("the number of listeners", policy.listeners.len() as u64, 0..=8, "0 to 8")?;
+    within("the number of listeners", policy.listeners.len() as u64, bounds::LISTENERS)?;
     let mut ports = BTreeSet::new();
     for listener in &policy.listeners {
-        within("a listener's port", listener.port.into(), 1024..=65_535, "1024 to 65535")?;
+        within("a listener's port", listener.port.into(), bounds::LISTENER_PORT)?;
         if !ports.insert(listener.port) {
-            return Err(Refusal::OutOfRange { field: "a port used twice", value: listener.port.into(), range: "each port once" });
+            return Err(Refusal::PortTwice(listener.port));
         }
     }
-    within("panicThreshold", policy.panic_threshold.into(), 0..=100, "0 to 100")?;
-    within("maxRetries", policy.retry.max_retries.into(), 0..=100, "0 to 100")?;
-    within("connectTimeoutMs", policy.connect_timeout_ms, 1..=MAX_MS, "1 to 86400000")?;
+    within("panicThreshold", policy.panic_threshold.into(), bounds::PERCENT)?;
+    within("maxRetries", policy.retry.max_retries.into(), bounds::MAX_RETRIES)?;
+    within("connectTimeoutMs", policy.connect_timeout_ms, bounds::CONNECT_TIMEOUT)?;
     if let Some(active) = &policy.active {
-        within("active.intervalMs", active.interval_ms, 1..=MAX_MS, "1 to 86400000")?;
-        within("active.timeoutMs", active.timeout_ms, 1..=MAX_MS, "1 to 86400000")?;
-        within("active.unhealthyThreshold", active.unhealthy_threshold.into(), 1..=100, "1 to 100")?;
-        within("active.healthyThreshold", active.healthy_threshold.into(), 1..=100, "1 to 100")?;
+        within("active.intervalMs", active.interval_ms, bounds::CHECK_INTERVAL)?;
+        within("active.timeoutMs", active.timeout_ms, bounds::CHECK_TIMEOUT)?;
+        within("active.unhealthyThreshold", active.unhealthy_threshold.into(), bounds::CHECK_THRESHOLD)?;
+        within("active.healthyThreshold", active.healthy_threshold.into(), bounds::CHECK_THRESHOLD)?;
     }
     if let Some(passive) = &policy.passive {
-        within("passive.consecutiveErrors", passive.consecutive_errors.into(), 1..=10_000, "1 to 10000")?;
-        within("passive.windowMs", passive.window_ms, 1..=MAX_MS, "1 to 86400000")?;
-        within("passive.baseEjectionMs", passive.base_ejection_ms, 1..=MAX_MS, "1 to 86400000")?;
-        within(
-            "passive.maxEjectionMs",
-            passive.max_ejection_ms,
-            passive.base_ejection_ms..=MAX_MS,
-            "baseEjectionMs to 86400000",
-        )?;
-        within("passive.maxEjectionPercent", passive.max_ejection_percent.into(), 0..=100, "0 to 100")?;
+        let longest = Bounds::new(passive.base_ejection_ms, bounds::EJECTION_TIME.max);
+        within("passive.consecutiveErrors", passive.consecutive_errors.into(), bounds::CONSECUTIVE_ERRORS)?;
+        within("passive.windowMs", passive.window_ms, bounds::EJECTION_WINDOW)?;
+        within("passive.baseEjectionMs", passive.base_ejection_ms, bounds::EJECTION_TIME)?;
+        within("passive.maxEjectionMs", passive.max_ejection_ms, longest)?;
+        within("passive.maxEjectionPercent", passive.max_ejection_percent.into(), bounds::PERCENT)?;
     }
     Ok(())
 }
 
-fn within(field: &'static str, value: u64, bounds: std::ops::RangeInclusive<u64>, range: &'static str) -> Result<(), Refusal> {
-    if bounds.contains(&value) { Ok(()) } else { Err(Refusal::OutOfRange { field, value, range }) }
+fn within(field: &'static str, value: u64, bounds: Bounds) -> Result<(), Refusal> {
+    if bounds.hold(value) { Ok(()) } else { Err(Refusal::OutOfRange { field, value, bounds }) }
 }
 
 /// Refuses a list that is too long or has endpoints that cannot be. `balance` would refuse some of it too, but only after
@@ -67,7 +62,7 @@ pub(crate) fn check_endpoints(endpoints: &[wire::Endpoint]) -> Result<(), Refusa
         if endpoint.port == 0 || bad_text(&endpoint.id) || bad_text(&endpoint.ring_key) {
             return Err(Refusal::Endpoint(endpoint.id.chars().take(80).collect()));
         }
-        if !(1..=1000).contains(&endpoint.weight) {
+        if !bounds::WEIGHT.hold(endpoint.weight.into()) {
             let (id, weight) = (endpoint.id.clone(), endpoint.weight);
             return Err(Refusal::Build(balance::BuildError::Weight { id, weight }));
         }
@@ -79,9 +74,16 @@ pub(crate) fn check_endpoints(endpoints: &[wire::Endpoint]) -> Result<(), Refusa
 }
 
 /// The part of an endpoint that choosing needs.
-pub(crate) fn spec(endpoint: wire::Endpoint, health: balance::Health) -> balance::EndpointSpec {
+pub(crate) fn spec(endpoint: &wire::Endpoint, health: balance::Health) -> balance::EndpointSpec {
     let wire::Endpoint { id, ring_key, address, port, weight, zone, node: _, target: _, health: _ } = endpoint;
-    balance::EndpointSpec { id, ring_key, address: SocketAddr::new(address.to_canonical(), port), weight, zone, health }
+    balance::EndpointSpec {
+        id: id.clone(),
+        ring_key: ring_key.clone(),
+        address: SocketAddr::new(address.to_canonical(), *port),
+        weight: *weight,
+        zone: zone.clone(),
+        health,
+    }
 }
 
 /// The part of a policy that choosing needs.

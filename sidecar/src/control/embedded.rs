@@ -93,8 +93,7 @@ fn incoming(document: Document, generation: u32) -> Result<Incoming, Rejection> 
 /// Puts the pools of the first reading into use; the first refusal ends it.
 pub(crate) fn begin(control: &mut Control, pools: Vec<Incoming>) -> Result<(), (PoolName, Box<Refusal>)> {
     for pool in pools {
-        let name = pool.name.clone();
-        control.apply(pool).map_err(|refusal| (name, refusal.into()))?;
+        control.apply(&pool).map_err(|refusal| (pool.name, refusal.into()))?;
     }
     Ok(())
 }
@@ -119,16 +118,29 @@ pub(crate) async fn run(mut control: Control, files: Vec<PathBuf>, seed: u64, mu
     }
 }
 
-/// Removes what is gone, then applies the rest; a pool that is refused stays as it was.
-fn converge(control: &mut Control, pools: Vec<Incoming>) {
+/// Removes what is gone, then applies the rest; a pool that is refused stays as it was. A port may go from one pool to
+/// another: so what is refused for its port is tried again while others succeed.
+fn converge(control: &mut Control, mut pools: Vec<Incoming>) {
     let kept: BTreeSet<_> = pools.iter().map(|pool| pool.name.clone()).collect();
     for name in control.revisions().into_keys().filter(|name| !kept.contains(name)) {
         control.remove(&name, "not in the files any more");
     }
-    for pool in pools {
-        let name = pool.name.clone();
-        if let Err(refusal) = control.apply(pool) {
-            tracing::error!(pool = %name, error = %refusal, "pool refused; it stays as it was");
+    loop {
+        let before = pools.len();
+        let mut refused = Vec::new();
+        pools.retain(|pool| match control.apply(pool) {
+            Ok(()) => false,
+            Err(refusal) => {
+                let may_pass = refusal.may_pass();
+                refused.push((pool.name.clone(), refusal));
+                may_pass
+            }
+        });
+        if pools.is_empty() || pools.len() == before {
+            for (name, refusal) in refused {
+                tracing::error!(pool = %name, error = %refusal, "pool refused; it stays as it was");
+            }
+            return;
         }
     }
 }

@@ -6,6 +6,7 @@ mod backoff;
 mod connect;
 mod lines;
 mod session;
+mod waiting;
 
 use super::Control;
 use super::checks::Checks;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use waiting::Waiting;
 
 /// Which feed, and what of it.
 #[derive(Debug, Clone)]
@@ -120,6 +122,7 @@ pub(crate) struct Follower {
     tick: Interval,
     said: Instant,
     backoff: Backoff,
+    waiting: Waiting,
 }
 
 impl Follower {
@@ -128,24 +131,27 @@ impl Follower {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut rng = SmallRng::new(seed);
         let checks = Checks::new(rng.next_u64());
-        let (held, backoff, said) = (Held::default(), Backoff::default(), Instant::now());
-        Self { settings, control, checks, status, held, rng, stale: false, tick, said, backoff }
+        let (held, backoff, waiting, said) = (Held::default(), Backoff::default(), Waiting::new(), Instant::now());
+        Self { settings, control, checks, status, held, rng, stale: false, tick, said, backoff, waiting }
     }
 
     /// Follows the feed until dropped.
     pub(crate) async fn run(mut self) {
         self.status.heard();
+        let mut known = String::new();
         loop {
-            let error = match self.follow().await {
-                Ok(never) => match never {},
-                Err(error) => error,
-            };
+            let Err(error) = self.follow().await;
+            self.waiting.clear();
             let wait = match &error {
                 FeedError::Goodbye { wait, .. } => self.backoff.after_goodbye(*wait, &mut self.rng),
                 _ => self.backoff.next(&mut self.rng),
             };
-            tracing::warn!(%error, retry_in_ms = wait.as_millis() as u64, "feed lost");
-            self.status.waits_for(format!("the operator at {}: {error}", self.settings.uri));
+            let text = error.to_string();
+            if known != text || self.status.feed_age().is_some_and(|age| age < wait) {
+                tracing::warn!(error = text, "no feed; trying again and again");
+            }
+            self.status.waits_for(format!("the operator at {}: {text}", self.settings.uri));
+            known = text;
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.meanwhile() => {}
@@ -174,12 +180,13 @@ impl Follower {
     }
 
     /// What goes on whether there is a stream or not: verdicts of own checks, the feed's age, a word on what is waited for.
-    /// Never ends; may be dropped at any await.
+    /// Ends only when pools that wait for a port are due, and those there are only with a stream. May be dropped at any await.
     async fn meanwhile(&mut self) {
         loop {
             tokio::select! {
                 verdict = self.checks.next() => self.checks.heed(&mut self.control, &verdict),
                 _ = self.tick.tick() => self.look(),
+                () = self.waiting.due() => return,
             }
         }
     }

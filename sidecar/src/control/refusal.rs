@@ -17,15 +17,18 @@ pub enum Refusal {
     #[error("over {} endpoints; split the pool", super::MAX_ENDPOINTS)]
     TooManyEndpoints,
     /// A field of the policy is out of its bounds.
-    #[error("{field} is {value}; use {range}")]
+    #[error("{field} is {value}; use {} to {}", bounds.min, bounds.max)]
     OutOfRange {
         /// The field.
         field: &'static str,
         /// What it says.
         value: u64,
         /// What it may say.
-        range: &'static str,
+        bounds: evenkeel_crds::bounds::Bounds,
     },
+    /// Two listeners of the pool have one port.
+    #[error("two listeners have port {0}; give each its own")]
+    PortTwice(u16),
     /// An endpoint without an identity or a port.
     #[error("endpoint `{0}` has no port, or an id or ring key that is empty or over 400 bytes")]
     Endpoint(String),
@@ -79,4 +82,11 @@ pub enum Refusal {
         /// The one in use.
         held: u64,
     },
+}
+
+impl Refusal {
+    /// Whether the same revision may be fine a moment later: somebody else has its port.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::PortTaken { .. } | Self::Listen { .. })
+    }
 }

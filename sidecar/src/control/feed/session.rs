@@ -1,5 +1,6 @@
 //! One stream, from `hello` to its end: lines in, changes made, answers out.
 
+use super::super::Incoming;
 use super::assembly::{Assembly, Change};
 use super::connect::Connection;
 use super::lines::Lines;
@@ -23,9 +24,13 @@ pub(super) async fn follow(follower: &mut Follower, mut connection: Connection) 
     let mut heartbeat = Heartbeat::new();
     loop {
         let bytes = tokio::select! {
-            bytes = connection.lines.data() => bytes.ok_or(FeedError::Ended)??,
+            bytes = connection.lines.data() => Some(bytes.ok_or(FeedError::Ended)??),
             dead = heartbeat.beat(&mut connection.ping) => return Err(dead),
-            () = follower.meanwhile() => continue,
+            () = follower.meanwhile() => None,
+        };
+        let Some(bytes) = bytes else {
+            answer(&mut connection, follower.try_waiting()).await?;
+            continue;
         };
         let _ = connection.lines.flow_control().release_capacity(bytes.len());
         lines.push(&bytes);
@@ -33,16 +38,21 @@ pub(super) async fn follow(follower: &mut Follower, mut connection: Connection) 
             heartbeat.heard();
             follower.status.heard();
             let change = assembly.take(ServerFrame::decode(line), &follower.held)?;
-            if let Some(answer) = follower.make(change)? {
-                connection.answer(answer.encode()).await?;
-            }
+            answer(&mut connection, follower.make(change)?).await?;
         }
     }
 }
 
+async fn answer(connection: &mut Connection, frames: Vec<ClientFrame>) -> Result<(), FeedError> {
+    for frame in frames {
+        connection.answer(frame.encode()).await?;
+    }
+    Ok(())
+}
+
 impl Follower {
-    /// Makes a change; what is to be answered, if anything.
-    fn make(&mut self, change: Change) -> Result<Option<ClientFrame>, FeedError> {
+    /// Makes a change; what is to be answered.
+    fn make(&mut self, change: Change) -> Result<Vec<ClientFrame>, FeedError> {
         match change {
             Change::None => {}
             Change::Greeted { lineage } => {
@@ -52,44 +62,62 @@ impl Follower {
                     self.held.lineage = Some(lineage);
                 }
             }
-            Change::Apply(incoming) => {
-                let (pool, revision) = (incoming.name.clone(), incoming.revision);
-                return Ok(Some(match self.control.apply(*incoming) {
-                    Ok(()) => {
-                        self.held.revisions.insert(pool.clone(), revision);
-                        self.recheck();
-                        ClientFrame::Ack { pool, revision }
-                    }
-                    Err(refusal) => nack(pool, revision, &refusal),
-                }));
+            Change::Apply(incoming) => return Ok(self.apply(*incoming)),
+            Change::Keep { pool, revision } => return Ok(vec![ClientFrame::Ack { pool, revision }]),
+            Change::Refuse { pool, revision, refusal } => {
+                self.waiting.forget(&pool);
+                return Ok(vec![nack(pool, revision, &refusal)]);
             }
-            Change::Keep { pool, revision } => return Ok(Some(ClientFrame::Ack { pool, revision })),
-            Change::Refuse { pool, revision, refusal } => return Ok(Some(nack(pool, revision, &refusal))),
-            Change::Remove { pool, reason } => self.drop_pool(&pool, &reason),
+            Change::Remove { pool, reason } => return Ok(self.drop_pool(&pool, &reason)),
             Change::Synced { named } => {
-                for pool in self.control.revisions().into_keys().filter(|pool| !named.contains(pool)) {
-                    self.drop_pool(&pool, "the operator doesn't name it any more");
-                }
+                let unnamed = self.control.revisions().into_keys().filter(|pool| !named.contains(pool));
+                let drop_pool = |pool| self.drop_pool(&pool, "the operator doesn't name it any more");
+                let answers = unnamed.flat_map(drop_pool).collect();
                 self.is_fresh();
+                return Ok(answers);
             }
             Change::Goodbye(goodbye) => {
                 let wait = Duration::from_millis(goodbye.retry_after_ms);
                 return Err(FeedError::Goodbye { reason: goodbye.reason, wait });
             }
         }
-        Ok(None)
+        Ok(Vec::new())
     }
 
-    fn drop_pool(&mut self, pool: &PoolName, reason: &str) {
+    fn apply(&mut self, incoming: Incoming) -> Vec<ClientFrame> {
+        let (pool, revision) = (incoming.name.clone(), incoming.revision);
+        self.waiting.forget(&pool);
+        match self.control.apply(&incoming) {
+            Ok(()) => {
+                let mut answers = vec![ClientFrame::Ack { pool: pool.clone(), revision }];
+                self.held.revisions.insert(pool, revision);
+                answers.extend(self.try_waiting());
+                answers
+            }
+            Err(refusal) => {
+                if refusal.may_pass() {
+                    self.waiting.add(incoming);
+                }
+                vec![nack(pool, revision, &refusal)]
+            }
+        }
+    }
+
+    fn drop_pool(&mut self, pool: &PoolName, reason: &str) -> Vec<ClientFrame> {
+        self.waiting.forget(pool);
         self.held.revisions.remove(pool);
         self.control.remove(pool, reason);
-        self.recheck();
+        self.try_waiting()
     }
 
-    fn recheck(&mut self) {
+    /// After any change: ports may be free now.
+    fn try_waiting(&mut self) -> Vec<ClientFrame> {
+        let in_use = self.waiting.try_again(&mut self.control);
+        self.held.revisions.extend(in_use.iter().cloned());
         if self.stale {
             self.checks.follow(&self.control);
         }
+        in_use.into_iter().map(|(pool, revision)| ClientFrame::Ack { pool, revision }).collect()
     }
 }
 

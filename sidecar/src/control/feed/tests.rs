@@ -70,7 +70,7 @@ fn health(table: &ArcSwap<Table>, id: &str) -> &'static str {
 #[tokio::test(start_paused = true)]
 async fn a_sidecar_checks_for_itself_only_while_its_feed_is_stale() {
     let (mut follower, _, status) = follower();
-    follower.control.apply(incoming()).expect("is applied");
+    follower.control.apply(&incoming()).expect("is applied");
     follower.look();
     assert!(!follower.stale);
     tokio::time::advance(STALE).await;
@@ -86,13 +86,13 @@ async fn a_sidecar_checks_for_itself_only_while_its_feed_is_stale() {
 #[tokio::test(start_paused = true)]
 async fn own_checks_only_take_out_more_and_are_forgotten_when_the_operator_is_back() {
     let (mut follower, table, _) = follower();
-    follower.control.apply(incoming()).expect("is applied");
+    follower.control.apply(&incoming()).expect("is applied");
     tokio::time::advance(STALE).await;
     follower.look();
     follower.control.judge(&pool(), "up", false, "Refused");
     follower.control.judge(&pool(), "down", true, "Passing");
     assert_eq!((health(&table, "up"), health(&table, "down")), ("Down", "Down"));
-    follower.control.apply(Incoming { revision: 2, ..incoming() }).expect("is applied");
+    follower.control.apply(&Incoming { revision: 2, ..incoming() }).expect("is applied");
     assert_eq!(health(&table, "up"), "Down", "a new list doesn't undo what this sidecar sees");
     follower.is_fresh();
     assert_eq!((health(&table, "up"), health(&table, "down")), ("Usable", "Down"));
@@ -101,11 +101,11 @@ async fn own_checks_only_take_out_more_and_are_forgotten_when_the_operator_is_ba
 #[tokio::test(start_paused = true)]
 async fn a_refused_list_leaves_the_live_records_alone() {
     let (mut follower, table, _) = follower();
-    follower.control.apply(incoming()).expect("is applied");
+    follower.control.apply(&incoming()).expect("is applied");
     let mut bad = Incoming { revision: 2, ..incoming() };
     bad.endpoints[0].health = Health::Draining;
     bad.endpoints[1].weight = 0;
-    assert!(follower.control.apply(bad).is_err());
+    assert!(follower.control.apply(&bad).is_err());
     assert_eq!(health(&table, "up"), "Usable");
     assert_eq!(follower.control.revisions().get(&pool()), Some(&1));
 }
@@ -114,6 +114,6 @@ async fn a_refused_list_leaves_the_live_records_alone() {
 async fn loopback_is_refused_where_the_cluster_says_where_to_go() {
     let (mut follower, _, _) = follower();
     follower.control.rules.addresses = Mode::Cluster;
-    let refusal = follower.control.apply(incoming()).expect_err("is refused");
+    let refusal = follower.control.apply(&incoming()).expect_err("is refused");
     assert!(refusal.to_string().contains("127.0.0.1"), "{refusal}");
 }
