@@ -1,5 +1,6 @@
 //! The proxy over real sockets: the test is client and upstream at once and says, byte by byte, what each of them saw.
 
+mod damage;
 mod ends;
 mod framing;
 mod passing;
@@ -74,6 +75,13 @@ impl Proxy {
 
     async fn connect(&self) -> Peer {
         Peer(TcpStream::connect(self.address).await.expect("the proxy listens"))
+    }
+
+    /// A client and the other end of its connection, for a test that serves it itself.
+    async fn connect_raw(&self) -> (Peer, TcpStream) {
+        let listener = TcpListener::bind((self.address.ip(), 0)).await.expect("a free port");
+        let (client, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().expect("an address")), listener.accept());
+        (Peer(client.expect("connects")), accepted.expect("a connection").0)
     }
 
     fn in_flight(&self) -> u32 {
