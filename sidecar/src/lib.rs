@@ -5,7 +5,6 @@ mod admin;
 pub mod app;
 pub mod cli;
 pub mod control;
-#[allow(dead_code, reason = "the parts of the engine are used as the proxy grows")]
 mod http1;
 pub mod lifecycle;
 mod listen;
