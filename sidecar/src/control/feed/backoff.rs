@@ -4,7 +4,8 @@ use evenkeel_balance::Rng;
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(200);
-const LAST: Duration = Duration::from_secs(5);
+/// An operator that is back is found in less than 5 s, the connect included.
+const LAST: Duration = Duration::from_secs(4);
 /// The longest that an operator may send a sidecar away for.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -20,7 +21,7 @@ impl Backoff {
         self.failures = 0;
     }
 
-    /// The wait after a failure: half to all of 0.2 s · 2ⁿ, at most 5 s.
+    /// The wait after a failure: half to all of 0.2 s · 2ⁿ, at most 4 s.
     pub(super) fn next(&mut self, rng: &mut impl Rng) -> Duration {
         let whole = FIRST.saturating_mul(1 << self.failures.min(16)).min(LAST);
         self.failures = self.failures.saturating_add(1);
@@ -44,9 +45,9 @@ mod tests {
     use evenkeel_balance::SmallRng;
 
     #[test]
-    fn waits_double_to_five_seconds_and_start_anew_after_a_good_feed() {
+    fn waits_double_to_four_seconds_and_start_anew_after_a_good_feed() {
         let (mut backoff, mut rng) = (Backoff::default(), SmallRng::new(7));
-        for whole in [200, 400, 800, 1600, 3200, 5000, 5000] {
+        for whole in [200, 400, 800, 1600, 3200, 4000, 4000] {
             let wait = backoff.next(&mut rng).as_millis();
             assert!((whole / 2..=whole).contains(&wait), "{wait} of {whole}");
         }
