@@ -35,6 +35,12 @@ impl Process {
         Ok(kib / 1024.0)
     }
 
+    /// The size of its program in MiB.
+    pub fn program_mib(self) -> Result<f64> {
+        let program = std::fs::metadata(format!("/proc/{}/exe", self.0))?;
+        Ok(program.len() as f64 / f64::from(1 << 20))
+    }
+
     /// Ends it without a word.
     pub fn kill(self) -> Result<()> {
         let pid = self.0.to_string();

@@ -20,6 +20,7 @@ const LOAD: &str = "load --url http://127.0.0.1:18080/ --concurrency 16 --rate 1
 /// A pod that was deleted.
 struct Deleted {
     name: String,
+    sent_ns: u64,
     returned_ns: u64,
     log: Running,
 }
@@ -38,8 +39,9 @@ fn delete_one(ns: &TempNs) -> Result<Deleted> {
     let log = ns.suite().cluster.start_kubectl(&["--namespace", &ns.name, "logs", "--follow", &name])?;
     // The log is followed before its pod goes, or its last line could be missed.
     ns.stats(&name)?;
+    let sent_ns = now_ns();
     ns.suite().cluster.api.delete(&ns.path(&format!("pods/{name}")))?;
-    Ok(Deleted { name, returned_ns: now_ns(), log })
+    Ok(Deleted { name, sent_ns, returned_ns: now_ns(), log })
 }
 
 impl Deleted {
@@ -67,20 +69,23 @@ fn delete_under_load(topic: &str, claim: &str, backends: &Backends, test: impl F
         }
         ensure!(loads.iter_mut().all(|load| load.is_running()), "the load ended before the last deletion");
         let summaries = loads.into_iter().map(|load| load.finish()).collect::<Result<Vec<_>>>()?;
-        let mut lasts = Vec::new();
+        let (mut lasts, mut since_sent) = (Vec::new(), Vec::new());
         for pod in deleted {
-            let returned_ns = pod.returned_ns;
+            let (sent_ns, returned_ns) = (pod.sent_ns, pod.returned_ns);
             let stats = pod.stats()?;
             ensure!(stats.requests > 0, "{} was never used", stats.name);
             lasts.push((stats.last_request_ns as f64 - returned_ns as f64) / 1e9);
+            since_sent.push((stats.last_request_ns as f64 - sent_ns as f64) / 1e9);
         }
         lasts.sort_by(f64::total_cmp);
+        since_sent.sort_by(f64::total_cmp);
         let sent: u64 = summaries.iter().map(|summary| summary.sent).sum();
         let failed: u64 = summaries.iter().map(|summary| summary.failures()).sum();
         let suite = Suite::get()?;
         suite.keep(claim, "failed", failed as f64, "", "0")?;
         suite.keep(claim, "requests", sent as f64, "", "≥ 10000")?;
         suite.keep(claim, "DELETE returned → last new request, median", lasts[lasts.len() / 2], "s", "")?;
+        suite.keep(claim, "DELETE sent → last new request, max", since_sent[since_sent.len() - 1], "s", "")?;
         suite.keep(claim, "DELETE returned → last new request, max", lasts[lasts.len() - 1], "s", "≤ 1 with a pause")?;
         summaries.iter().try_for_each(|summary| flawless(summary, 5_000))?;
         test(&lasts)

@@ -77,9 +77,12 @@ fn memory(ns: &TempNs) -> Result<()> {
     // 10 s after the start is when the figure is defined.
     std::thread::sleep(Duration::from_secs(10));
     let pod = ns.pods("app=idle")?.into_iter().next().context("no pod")?;
-    let rss = process::find(&pod, "evenkeel-sidecar")?.rss_mib()?;
+    let sidecar = process::find(&pod, "evenkeel-sidecar")?;
+    let (rss, program) = (sidecar.rss_mib()?, sidecar.program_mib()?);
     suite.keep("memory", "sidecar RSS 10 s after start", rss, "MiB", "≤ 8")?;
+    suite.keep("memory", "sidecar program", program, "MiB", "≤ 12")?;
     ensure!(rss <= 8.0, "the sidecar holds {rss} MiB");
+    ensure!(program <= 12.0, "the sidecar's program has {program} MiB");
     Ok(())
 }
 
