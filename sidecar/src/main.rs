@@ -4,11 +4,14 @@ use anyhow::Context;
 use clap::Parser;
 use evenkeel_sidecar::app;
 use evenkeel_sidecar::cli::{Cli, Command, LogFormat, Run};
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// What was given is wrong.
 const USAGE: u8 = 2;
@@ -17,22 +20,21 @@ const FAILURE: u8 = 1;
 
 fn main() -> ExitCode {
     let Command::Run(run) = Cli::parse().command;
-    let code = match log(&run).and_then(|()| serve(&run)) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("evenkeel-sidecar: {error:#}");
-            FAILURE
-        }
+    let code = match log(&run) {
+        Ok(()) => serve(&run).unwrap_or_else(|error| complain(&error, FAILURE)),
+        Err(error) => complain(&error, USAGE),
     };
     ExitCode::from(code)
 }
 
 fn log(run: &Run) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&run.log).with_context(|| format!("--log is `{}`", run.log))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Not `EnvFilter`: its regular expressions would be a tenth of the binary.
+    let filter: Targets = run.log.parse().with_context(|| format!("--log is `{}`; write a level or TARGET=LEVEL,…", run.log))?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     match run.log_format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).init(),
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
     }
     Ok(())
 }
@@ -78,8 +80,8 @@ fn serve(run: &Run) -> anyhow::Result<u8> {
     })
 }
 
-fn complain(error: &dyn std::error::Error, code: u8) -> u8 {
-    eprintln!("evenkeel-sidecar: {error}");
+fn complain(error: &dyn Display, code: u8) -> u8 {
+    eprintln!("evenkeel-sidecar: {error:#}");
     code
 }
 

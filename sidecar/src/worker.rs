@@ -114,7 +114,8 @@ async fn serve(worker: Rc<Worker>, mut commands: UnboundedReceiver<Command>) {
                     let listener = tokio::net::TcpListener::from_std(listener)
                         .inspect_err(|error| tracing::error!(number, %error, "a listener could not be used"))
                         .ok()?;
-                    let (accepting, held) = (proxy::accept(worker.clone(), listener, number, port.slots.clone()), port.held.clone());
+                    let (accepting, held) =
+                        (proxy::accept(worker.clone(), listener, number, port.slots.clone()), port.held.clone());
                     let accepting = async move {
                         accepting.await;
                         drop(held);

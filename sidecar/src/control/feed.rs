@@ -123,6 +123,8 @@ pub(crate) struct Follower {
     said: Instant,
     backoff: Backoff,
     waiting: Waiting,
+    /// Why there was no feed last, so that it is said once and not at each attempt.
+    said_last: String,
 }
 
 impl Follower {
@@ -132,13 +134,25 @@ impl Follower {
         let mut rng = SmallRng::new(seed);
         let checks = Checks::new(rng.next_u64());
         let (held, backoff, waiting, said) = (Held::default(), Backoff::default(), Waiting::new(), Instant::now());
-        Self { settings, control, checks, status, held, rng, stale: false, tick, said, backoff, waiting }
+        Self {
+            settings,
+            control,
+            checks,
+            status,
+            held,
+            rng,
+            stale: false,
+            tick,
+            said,
+            backoff,
+            waiting,
+            said_last: String::new(),
+        }
     }
 
     /// Follows the feed until dropped.
     pub(crate) async fn run(mut self) {
         self.status.heard();
-        let mut known = String::new();
         loop {
             let Err(error) = self.follow().await;
             self.waiting.clear();
@@ -147,11 +161,11 @@ impl Follower {
                 _ => self.backoff.next(&mut self.rng),
             };
             let text = error.to_string();
-            if known != text || self.status.feed_age().is_some_and(|age| age < wait) {
+            if self.said_last != text {
                 tracing::warn!(error = text, "no feed; trying again and again");
             }
             self.status.waits_for(format!("the operator at {}: {text}", self.settings.uri));
-            known = text;
+            self.said_last = text;
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.meanwhile() => {}
@@ -168,6 +182,7 @@ impl Follower {
             () = self.meanwhile() => return Err(FeedError::Ended),
         };
         tracing::info!(uri = %settings.uri, "feed connected");
+        self.said_last.clear();
         self.status.waits_for(format!("{} from the operator at {}", settings.pools.join(", "), settings.uri));
         session::follow(self, connection).await
     }
