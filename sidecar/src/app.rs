@@ -118,7 +118,7 @@ struct Pages {
 
 /// The control plane, not yet running.
 enum Plane {
-    Embedded { control: Control, files: Vec<PathBuf>, seed: u64, reload: mpsc::Receiver<()> },
+    Embedded { control: Box<Control>, files: Vec<PathBuf>, seed: u64, reload: mpsc::Receiver<()> },
     Feed(Box<Follower>),
 }
 
@@ -153,7 +153,7 @@ pub async fn start(config: Config) -> Result<Bound, StartError> {
         Source::Files(files) => {
             embedded::begin(&mut control, loaded).map_err(|(name, source)| StartError::Pool { name, source })?;
             status.synced();
-            Plane::Embedded { control, files, seed: rng.next_u64(), reload: reloads }
+            Plane::Embedded { control: control.into(), files, seed: rng.next_u64(), reload: reloads }
         }
         Source::Feed(settings) => Plane::Feed(Box::new(Follower::new(*settings, control, status.clone(), rng.next_u64()))),
     };
@@ -211,7 +211,7 @@ impl Bound {
 impl Plane {
     async fn run(self) {
         match self {
-            Self::Embedded { control, files, seed, reload } => embedded::run(control, files, seed, reload).await,
+            Self::Embedded { control, files, seed, reload } => embedded::run(*control, files, seed, reload).await,
             Self::Feed(follower) => follower.run().await,
         }
     }

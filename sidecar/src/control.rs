@@ -39,6 +39,8 @@ pub(crate) struct Control {
     ports: Ports,
     pub(crate) rules: Rules,
     pools: BTreeMap<PoolName, InUse>,
+    /// Ports that a pool waits for: they aren't closed when they come free, so that no client is turned away meanwhile.
+    claimed: BTreeSet<u16>,
 }
 
 /// What holds for all pools of this process.
@@ -65,7 +67,7 @@ struct InUse {
 
 impl Control {
     pub(crate) fn new(table: Arc<ArcSwap<Table>>, registry: Arc<Registry>, ports: Ports, rules: Rules) -> Self {
-        Self { table, registry, ports, rules, pools: BTreeMap::new() }
+        Self { table, registry, ports, rules, pools: BTreeMap::new(), claimed: BTreeSet::new() }
     }
 
     /// Puts a pool into use, or says why not and changes nothing.
@@ -142,6 +144,12 @@ impl Control {
         }
     }
 
+    /// The ports that pools wait for, and no others.
+    pub(crate) fn claim(&mut self, ports: BTreeSet<u16>) {
+        self.claimed = ports;
+        self.close_unused_ports();
+    }
+
     fn check(&self, incoming: &Incoming) -> Result<(), Refusal> {
         if self.pools.len() >= MAX_POOLS && !self.pools.contains_key(&incoming.name) {
             return Err(Refusal::TooManyPools);
@@ -182,7 +190,7 @@ impl Control {
 
     fn close_unused_ports(&mut self) {
         let table = self.table.load();
-        self.ports.retain(|port| table.route(port).is_some());
+        self.ports.retain(|port| table.route(port).is_some() || self.claimed.contains(&port));
     }
 
     fn build(&self, incoming: &Incoming) -> Result<(PoolName, InUse), Refusal> {

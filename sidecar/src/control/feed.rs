@@ -17,6 +17,7 @@ pub use connect::Ca;
 use evenkeel_balance::{Rng, SmallRng};
 use evenkeel_plan::Mode;
 use evenkeel_wire::{ClientFrame, ClientHello, VERSION};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -156,6 +157,7 @@ impl Follower {
         loop {
             let Err(error) = self.follow().await;
             self.waiting.clear();
+            self.control.claim(BTreeSet::new());
             let wait = match &error {
                 FeedError::Goodbye { wait, .. } => self.backoff.after_goodbye(*wait, &mut self.rng),
                 _ => self.backoff.next(&mut self.rng),

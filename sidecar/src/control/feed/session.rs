@@ -97,6 +97,7 @@ impl Follower {
             Err(refusal) => {
                 if refusal.may_pass() {
                     self.waiting.add(incoming);
+                    self.control.claim(self.waiting.ports());
                 }
                 vec![nack(pool, revision, &refusal)]
             }
@@ -113,6 +114,7 @@ impl Follower {
     /// After any change: ports may be free now.
     fn try_waiting(&mut self) -> Vec<ClientFrame> {
         let in_use = self.waiting.try_again(&mut self.control);
+        self.control.claim(self.waiting.ports());
         self.held.revisions.extend(in_use.iter().cloned());
         if self.stale {
             self.checks.follow(&self.control);

@@ -7,7 +7,6 @@ use crate::metrics::Registry;
 use crate::table::Table;
 use arc_swap::ArcSwap;
 use evenkeel_wire::{ActiveCheck, Algorithm, CheckKind, Endpoint, Health, Policy, PoolName, Retry};
-use std::collections::BTreeSet;
 
 fn follower() -> (Follower, Arc<ArcSwap<Table>>, Arc<Status>) {
     let table = Arc::new(ArcSwap::from_pointee(Table::default()));

@@ -3,7 +3,7 @@
 
 use super::super::{Control, Incoming};
 use evenkeel_wire::PoolName;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -38,6 +38,12 @@ impl Waiting {
     /// A new stream says everything anew.
     pub(super) fn clear(&mut self) {
         self.pools.clear();
+    }
+
+    /// The ports that they wait for.
+    pub(super) fn ports(&self) -> BTreeSet<u16> {
+        let listeners = self.pools.values().flat_map(|incoming| &incoming.policy.listeners);
+        listeners.map(|listener| listener.port).collect()
     }
 
     /// Ends when it is time to try again; never if nothing waits.
