@@ -12,7 +12,18 @@ pub const NAMESPACE: &str = "evenkeel-system";
 pub const RELEASE: &str = "evenkeel";
 /// The operator's Deployment.
 pub const OPERATOR: &str = "evenkeel-operator";
+/// Marks the tests' namespaces.
+pub const TEST_LABEL: &str = "evenkeel.dev/e2e";
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// Clears away what an interrupted run has left: its namespaces, and a release that helm calls pending.
+pub fn clear(cluster: &Cluster) -> Result<()> {
+    cluster.ask(&["delete", "namespace", "--selector", TEST_LABEL, "--wait=false", "--ignore-not-found"])?;
+    let said = cluster.helm(&["status", RELEASE, "--namespace", NAMESPACE, "--output", "json"], LIMIT)?;
+    let status: serde_json::Value = serde_json::from_str(&said.out).unwrap_or_default();
+    let word = status["info"]["status"].as_str().unwrap_or_default();
+    if word.starts_with("pending") || word == "uninstalling" { uninstall(cluster) } else { Ok(()) }
+}
 
 /// Installs or upgrades the release; returns when its operator is ready.
 pub fn install(cluster: &Cluster, images: &Images) -> Result<()> {

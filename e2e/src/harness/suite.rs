@@ -28,9 +28,8 @@ impl Suite {
     fn make() -> Result<Self> {
         let cluster = Cluster::find()?;
         let images = Images::provide(&cluster)?;
-        if std::env::var_os("EVENKEEL_E2E_NO_INSTALL").is_none() {
-            install::install(&cluster, &images)?;
-        }
+        install::clear(&cluster)?;
+        install::install(&cluster, &images)?;
         Ok(Self { cluster, images, results: Results::default() })
     }
 

@@ -2,6 +2,7 @@
 //! first shows what happened in it (and stays with EVENKEEL_E2E_KEEP=1).
 
 use super::command::Running;
+use super::install::TEST_LABEL;
 use super::manifest::{self, Backends, PORT};
 use super::suite::Suite;
 use super::wait::{self, Look};
@@ -34,7 +35,7 @@ impl TempNs {
     /// Makes one that enforces this level of pod security.
     pub fn new(suite: &'static Suite, topic: &str, level: &str) -> Result<Self> {
         let name = format!("e2e-{topic}-{:x}", crate::echo::now_ns() / 1_000_000 % 0x1000_0000);
-        let labels = json!({"pod-security.kubernetes.io/enforce": level, "evenkeel.dev/e2e": "true"});
+        let labels = json!({"pod-security.kubernetes.io/enforce": level, TEST_LABEL: "true"});
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
         suite.cluster.apply(&[namespace])?;
         let this = Self { name, suite, failed: false };
