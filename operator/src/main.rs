@@ -6,7 +6,9 @@ use evenkeel_operator::app::{self, Options};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// What is logged unless EVENKEEL_LOG says otherwise. The client logs each failed request, which whoever made it says better.
 const LOG: &str = "info,kube_client=off";
@@ -32,8 +34,10 @@ fn main() -> ExitCode {
 }
 
 fn start(options: Options) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_env("EVENKEEL_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
+    let words = std::env::var("EVENKEEL_LOG").unwrap_or_else(|_| LOG.into());
+    let filter: Targets = words.parse().with_context(|| format!("EVENKEEL_LOG is `{words}`; write a level or TARGET=LEVEL,…"))?;
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(filter).with(layer).init();
     let installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     anyhow::ensure!(installed.is_ok(), "a TLS provider is installed already");
     // One thread: its work is small and bursty, and one heap stays small.
