@@ -17,7 +17,7 @@ use evenkeel_plan::Mode;
 use evenkeel_wire::PoolName;
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub struct Config {
     pub excluded: BTreeSet<u16>,
     /// A line for each request.
     pub access_log: bool,
+    /// The pod's own address, if this is a pod.
+    pub pod_ip: Option<IpAddr>,
     /// The longest that open connections hold up the end.
     pub drain_timeout: Duration,
     /// Where all randomness comes from.
@@ -124,7 +126,7 @@ enum Plane {
 
 /// Binds everything and, in the embedded mode, serves the files' pools.
 pub async fn start(config: Config) -> Result<Bound, StartError> {
-    let Config { source, admin, metrics, workers, mut excluded, access_log, drain_timeout, seed } = config;
+    let Config { source, admin, metrics, workers, mut excluded, access_log, pod_ip, drain_timeout, seed } = config;
     if !admin.ip().to_canonical().is_loopback() {
         return Err(StartError::AdminNotLoopback(admin));
     }
@@ -139,7 +141,7 @@ pub async fn start(config: Config) -> Result<Bound, StartError> {
     let table = Arc::new(ArcSwap::from_pointee(Table::default()));
     let registry = Arc::new(Registry::new(workers));
     let lifecycle = Arc::new(Lifecycle::default());
-    let shared = Shared { table: table.clone(), lifecycle: lifecycle.clone(), access_log };
+    let shared = Shared { table: table.clone(), lifecycle: lifecycle.clone(), access_log, pod_ip };
     let ports = start_workers(workers, &shared, &mut rng)?;
     let (addresses, waits_for) = match &source {
         Source::Files(_) => (Mode::Embedded, String::new()),

@@ -5,7 +5,7 @@ use crate::control::feed::{Ca, Settings};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use evenkeel_plan::Mode;
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -75,6 +75,9 @@ pub struct Run {
     /// The namespace of pools that are named without one.
     #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", help_heading = "Feed")]
     namespace: Option<String>,
+    /// The address that keys of type SourceIP mean for clients on loopback; [default: theirs, which is the same in each pod]
+    #[arg(long, value_name = "IP", env = "POD_IP")]
+    pod_ip: Option<String>,
     /// Live view; loopback only.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:16080")]
     admin_address: SocketAddr,
@@ -139,6 +142,9 @@ pub enum UsageError {
     /// A pool without a namespace.
     #[error("pool `{0}` has no namespace; write NAMESPACE/{0}, or give --namespace (POD_NAMESPACE)")]
     NoNamespace(String),
+    /// Not an address.
+    #[error("--pod-ip (POD_IP) is `{0}`; write an IPv4 or IPv6 address")]
+    PodIp(String),
     /// Not a port.
     #[error("--exclude-ports has `{0}`; write port numbers, by commas")]
     Port(String),
@@ -163,6 +169,7 @@ impl Run {
             workers: self.workers.map_or(cores.min(2), usize::from),
             excluded: self.excluded()?,
             access_log: self.access_log,
+            pod_ip: self.pod_ip()?,
             drain_timeout: Duration::from_secs(self.drain_timeout.into()),
             seed,
         })
@@ -201,6 +208,11 @@ impl Run {
             (false, None) => Err(UsageError::NoNamespace(name.into())),
         };
         names.into_iter().map(full).collect()
+    }
+
+    fn pod_ip(&self) -> Result<Option<IpAddr>, UsageError> {
+        let given = self.pod_ip.as_deref().map(str::trim).filter(|address| !address.is_empty());
+        given.map(|address| address.parse().map_err(|_| UsageError::PodIp(address.into()))).transpose()
     }
 
     fn excluded(&self) -> Result<BTreeSet<u16>, UsageError> {
@@ -264,6 +276,7 @@ mod tests {
         assert!(with(&[]).is_err_and(|text| text.contains("--pools-wanted")));
         assert!(with(&["--pools-wanted", "a"]).is_err_and(|text| text.contains("NAMESPACE/a")));
         assert!(with(&["--pools-wanted", "a/b", "--exclude-ports", "80,x"]).is_err_and(|text| text.contains("`x`")));
+        assert!(with(&["--pools-wanted", "a/b", "--pod-ip", "10.0.0"]).is_err_and(|text| text.contains("`10.0.0`")));
         let plain = config(&["--feed", "http://operator.svc", "--feed-ca", "ca.pem", "--pools-wanted", "a/b"]);
         assert!(matches!(plain, Err(UsageError::Url(_))));
     }

@@ -10,6 +10,7 @@ use evenkeel_balance::SmallRng;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) lifecycle: Arc<Lifecycle>,
     /// Whether to write a line a request.
     pub(crate) access_log: bool,
+    /// The pod's own address: the source of whatever comes from within the pod.
+    pub(crate) pod_ip: Option<IpAddr>,
 }
 
 impl Worker {
@@ -75,6 +78,12 @@ impl Worker {
     /// Whether each request gets a line in the log.
     pub(crate) fn logs_access(&self) -> bool {
         self.shared.access_log
+    }
+
+    /// The address that a client's keys are made of. Within a pod every client comes from loopback, which is the same in all
+    /// pods; the pod's own address tells them apart.
+    pub(crate) fn source(&self, peer: IpAddr) -> IpAddr {
+        self.shared.pod_ip.filter(|_| peer.to_canonical().is_loopback()).unwrap_or(peer)
     }
 
     /// This thread's random numbers; not to be called from within itself.
@@ -127,5 +136,28 @@ async fn serve(worker: Rc<Worker>, mut commands: UnboundedReceiver<Command>) {
             // Its open connections go on.
             Command::Close(number) => ports.remove(&number).into_iter().flatten().for_each(|accepting| accepting.abort()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv6Addr;
+
+    fn worker(pod_ip: Option<IpAddr>) -> Worker {
+        let shared = Shared { table: Arc::default(), lifecycle: Arc::default(), access_log: false, pod_ip };
+        Worker::new(0, shared, 1)
+    }
+
+    #[test]
+    fn only_loopback_is_the_pods_own_address() {
+        let [loopback, pod, other] = ["127.0.0.1", "10.0.0.7", "10.0.0.9"].map(|text| text.parse().expect("an address"));
+        let mapped = "::ffff:127.0.0.1".parse().expect("an address");
+        let in_pod = worker(Some(pod));
+        for peer in [loopback, mapped, Ipv6Addr::LOCALHOST.into()] {
+            assert_eq!(in_pod.source(peer), pod);
+        }
+        assert_eq!(in_pod.source(other), other);
+        assert_eq!(worker(None).source(loopback), loopback);
     }
 }

@@ -5,7 +5,7 @@ mod common;
 use common::{Backend, Client, Sidecar, config, eventually, free_port, pool_yaml, reach, refusing};
 use evenkeel_sidecar::app::{Source, StartError};
 use evenkeel_sidecar::lifecycle::Drained;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -49,6 +49,24 @@ async fn connections_are_spread_and_counted() {
         assert_eq!(sidecar.metric("evenkeel_inflight", &[&label]).await, 0.0);
     }
     assert_eq!(sidecar.metric("evenkeel_request_duration_seconds_count", &[]).await, 30.0);
+}
+
+#[tokio::test]
+async fn sidecars_of_different_pods_hash_their_sources_apart() {
+    let backends = [Backend::start().await, Backend::start().await, Backend::start().await];
+    let addresses = backends.each_ref().map(|backend| backend.address);
+    let by_source = "  algorithm: {type: ConsistentHash, consistentHash: {keys: [{type: SourceIP}]}}\n";
+    let mut reached = BTreeSet::new();
+    for last in 1..=16 {
+        let (folder, port) = (folder(), free_port().await);
+        let mut config = config(Source::Files(vec![file(&folder, &pool_yaml("source", port, &addresses, by_source))]));
+        (config.workers, config.pod_ip) = (1, Some([10, 0, 0, last].into()));
+        let _sidecar = Sidecar::start(config).await.expect("starts");
+        let first = reach(port).await.expect("is served");
+        assert_eq!(reach(port).await, Some(first), "one pod keeps its endpoint");
+        reached.insert(first);
+    }
+    assert!(reached.len() > 1, "16 pods share one key");
 }
 
 #[tokio::test]

@@ -73,6 +73,7 @@ fn container(injection: &Injection, common: Common<'_>) -> Value {
             field("POD_NAMESPACE", "metadata.namespace"),
             field("POD_NAME", "metadata.name"),
             field("NODE_NAME", "spec.nodeName"),
+            field("POD_IP", "status.podIP"),
         ],
         "ports": [{"name": "evenkeel", "containerPort": PORT, "protocol": "TCP"}],
         "startupProbe": {

@@ -25,7 +25,7 @@ const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration:
 pub(crate) async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, pool: Arc<PoolEntry>) {
     let _client_open = OpenConnection::new(pool.metrics().clone(), worker.index(), Side::Downstream);
     let mut record = Record::start(worker.clone(), pool.clone());
-    let mut attempts = Attempts::new(pool.clone(), source_key(pool.policy(), peer.ip()));
+    let mut attempts = Attempts::new(pool.clone(), source_key(pool.policy(), worker.source(peer.ip())));
     let (chosen, upstream) = match attempts.establish(&worker, |_| None::<TcpStream>).await {
         Ok((chosen, Upstream::Kept(stream) | Upstream::New(stream))) => (chosen, stream),
         Err(unreached) => {

@@ -38,6 +38,7 @@ pub(crate) fn config(source: Source) -> Config {
         workers: 2,
         excluded: BTreeSet::new(),
         access_log: false,
+        pod_ip: None,
         drain_timeout: PATIENCE,
         seed: 1,
     }

@@ -79,7 +79,7 @@ impl Connection {
         let Algorithm::ConsistentHash { keys, .. } = &pool.policy().algorithm else { return None };
         keys.iter().find_map(|key| match key {
             HashKey::Header { name } => self.requests.find_header(self.client_input.bytes(), name).map(key_hash),
-            HashKey::SourceIp => Some(source_hash(self.peer.ip())),
+            HashKey::SourceIp => Some(source_hash(self.worker.source(self.peer.ip()))),
         })
     }
 

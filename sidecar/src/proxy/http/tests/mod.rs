@@ -62,7 +62,8 @@ impl Proxy {
         let endpoints: Vec<_> = endpoints.iter().map(|at| book.enter(spec(*at))).collect();
         let pool = pool(&endpoints, shape, address.port());
         let table = Table::new(BTreeMap::from([(pool.name().clone(), Arc::new(pool))]), |_| true);
-        let shared = Shared { table: Arc::new(ArcSwap::from_pointee(table)), lifecycle: Arc::default(), access_log: false };
+        let table = Arc::new(ArcSwap::from_pointee(table));
+        let shared = Shared { table, lifecycle: Arc::default(), access_log: false, pod_ip: None };
         let worker = Rc::new(Worker::new(0, shared, 7));
         let accepting = worker.clone();
         tokio::task::spawn_local(async move {
