@@ -53,9 +53,33 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u1
     let _open = worker.lifecycle().enter();
     let _ = stream.set_nodelay(true);
     // The port may have closed between accept and here: then the connection ends as if refused.
-    let Some(route) = worker.table().route(port).cloned() else { return };
+    let Some(route) = worker.table().route(port).cloned() else { return tcp::reset(&stream) };
     match route.protocol {
         Protocol::Tcp => tcp::serve(worker, stream, peer, route.pool).await,
-        Protocol::Http => http::serve(worker, stream, peer, port).await,
+        Protocol::Http => http::serve(worker, stream, peer, port, route.pool).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::Shared;
+    use tokio::io::AsyncReadExt;
+
+    #[test]
+    fn a_connection_that_no_route_takes_is_reset_as_if_refused() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+        runtime.expect("a runtime").block_on(async {
+            let shared = Shared { table: Arc::default(), lifecycle: Arc::default(), access_log: false, pod_ip: None };
+            let worker = Rc::new(Worker::new(0, shared, 7));
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let address = listener.local_addr().expect("an address");
+            let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+            let (stream, peer) = accepted.expect("a connection");
+            let slot = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("a slot");
+            serve(worker, stream, peer, address.port(), slot).await;
+            let end = client.expect("connects").read(&mut [0]).await;
+            assert_eq!(end.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionReset));
+        });
     }
 }

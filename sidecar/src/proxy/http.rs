@@ -47,9 +47,9 @@ pub(crate) struct PerWorker {
     idle: RefCell<Idle>,
 }
 
-/// Serves one client connection to its end; the pool is looked up in the table for each request.
-pub(crate) async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, port: u16) {
-    let Some(pool) = find_pool(&worker, port) else { return };
+/// Serves one client connection to its end. It is counted as one of `pool`, but the pool of each request is looked up in
+/// the table.
+pub(crate) async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, port: u16, pool: Arc<PoolEntry>) {
     let _open = OpenConnection::new(pool.metrics().clone(), worker.index(), Side::Downstream);
     drop(pool);
     let mut connection = Connection::new(worker, client, peer, port);

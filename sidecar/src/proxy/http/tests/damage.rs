@@ -74,7 +74,7 @@ fn damaged_traffic_ends_and_leaves_nothing_behind() {
         for seed in 0..1500 {
             let mut rng = SmallRng::new(1_000_000 + seed);
             let (client, from_proxy) = proxy.connect_raw().await;
-            let serving = tokio::task::spawn_local(super::super::serve(
+            let serving = tokio::task::spawn_local(serve(
                 proxy.worker.clone(),
                 from_proxy,
                 client.0.peer_addr().expect("a peer"),

@@ -68,7 +68,7 @@ impl Proxy {
         let accepting = worker.clone();
         tokio::task::spawn_local(async move {
             while let Ok((client, peer)) = listener.accept().await {
-                tokio::task::spawn_local(super::serve(accepting.clone(), client, peer, address.port()));
+                tokio::task::spawn_local(serve(accepting.clone(), client, peer, address.port()));
             }
         });
         Self { address, endpoints, worker }
@@ -88,6 +88,12 @@ impl Proxy {
     fn in_flight(&self) -> u32 {
         self.endpoints.iter().map(|endpoint| endpoint.in_flight()).sum()
     }
+}
+
+/// What a worker does with a connection on this port.
+async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, port: u16) {
+    let pool = super::find_pool(&worker, port).expect("a pool");
+    super::serve(worker, client, peer, port, pool).await;
 }
 
 fn spec(address: SocketAddr) -> EndpointSpec {
