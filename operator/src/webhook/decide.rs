@@ -1,6 +1,7 @@
 //! Whether and how a pod gets its sidecar. Pure: a pod, its namespace and the namespace's pools go in, a decision that
 //! names everything comes out. The pod names the pools it uses; what could break the app is left out and said.
 
+use evenkeel_crds::bounds::RESERVED_PORTS;
 use evenkeel_wire::PoolName;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +85,8 @@ pub enum Skip {
     HostNetwork,
     /// A container of its own has the sidecar's name.
     NameTaken,
+    /// A container declares a port that the sidecar needs for itself, and would bind first.
+    PortTaken(u16),
     /// The kubelet's mirror of a static pod.
     Mirror,
 }
@@ -116,6 +119,9 @@ impl Skip {
             Self::NoPools => format!("add the annotation {POOLS}: \"NAME, NAMESPACE/NAME\" to name the pools it uses"),
             Self::HostNetwork => "with hostNetwork its listeners would be the node's".into(),
             Self::NameTaken => format!("a container named {CONTAINER} is there already; rename it"),
+            Self::PortTaken(port) => {
+                format!("a container declares port {port}, which the sidecar needs; move the app to another")
+            }
             Self::Mirror => return None,
         };
         Some(format!("evenkeel: this pod gets no sidecar: {why}"))
@@ -150,7 +156,11 @@ pub fn decide(pod: &Pod, namespace: &str, pools: &Pools) -> Decision {
     if spec.is_some_and(|spec| spec.containers.iter().any(|container| container.name == CONTAINER)) {
         return Decision::Skip(Skip::NameTaken);
     }
-    Decision::Inject(plan(pod, namespace, pools, wanted))
+    let container_ports = container_ports(spec);
+    if let Some(port) = RESERVED_PORTS.into_iter().find(|port| container_ports.contains(port)) {
+        return Decision::Skip(Skip::PortTaken(port));
+    }
+    Decision::Inject(plan(pod, namespace, pools, wanted, container_ports))
 }
 
 fn annotation<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
@@ -174,8 +184,7 @@ fn read_pools(text: &str, namespace: &str) -> Result<BTreeSet<String>, Refusal> 
     Ok(pools)
 }
 
-fn plan(pod: &Pod, namespace: &str, pools: &Pools, wanted: BTreeSet<String>) -> Injection {
-    let container_ports = container_ports(pod.spec.as_ref());
+fn plan(pod: &Pod, namespace: &str, pools: &Pools, wanted: BTreeSet<String>, container_ports: BTreeSet<u16>) -> Injection {
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     let all_own = wanted.contains(&format!("{namespace}/*"));
     let mut injection = Injection { exclude_ports: container_ports.clone(), ..Injection::default() };

@@ -100,6 +100,14 @@ fn the_sidecar_passes_restricted_pod_security_and_holds_no_api_token() {
 }
 
 #[test]
+fn the_sidecar_learns_its_pods_address_which_source_keys_are_made_of() {
+    let after = injected(&pod(Some("checkout"), &json!({})));
+    let env = after["spec"]["initContainers"][0]["env"].as_array().unwrap();
+    let address = json!({"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}});
+    assert!(env.contains(&address), "{env:?}");
+}
+
+#[test]
 fn admission_twice_is_admission_once_whatever_defaults_came_between() {
     let once = injected(&pod(Some("*"), &json!({"containers": [{"name": "app", "ports": [{"containerPort": 18080}]}]})));
     assert_eq!(injected(&once), once);
@@ -157,7 +165,13 @@ fn an_endpoint_of_a_pool_keeps_that_pools_ports_to_itself() {
 #[test]
 fn pods_that_cannot_be_served_pass_with_a_warning() {
     let taken = json!({"containers": [{"name": CONTAINER, "image": "app"}]});
+    let declares = |port: u16, protocol: &str| {
+        let ports = json!([{"containerPort": port, "protocol": protocol}]);
+        pod(Some("checkout"), &json!({"containers": [{"name": "app", "ports": ports}]}))
+    };
     let cases = [
+        (declares(16080, "TCP"), Skip::PortTaken(16080)),
+        (declares(16081, "TCP"), Skip::PortTaken(16081)),
         (pod(None, &json!({})), Skip::NoPools),
         (pod(Some(" , "), &json!({})), Skip::NoPools),
         (pod(Some("checkout"), &json!({"hostNetwork": true})), Skip::HostNetwork),
@@ -168,6 +182,8 @@ fn pods_that_cannot_be_served_pass_with_a_warning() {
         assert!(skip.warning().unwrap().len() <= 256);
     }
     assert!(Skip::NoPools.warning().unwrap().contains("evenkeel.dev/pools"));
+    assert!(Skip::PortTaken(16081).warning().unwrap().contains("16081"));
+    assert!(matches!(decision(&declares(16081, "UDP")), Decision::Inject(_)));
 }
 
 #[test]
