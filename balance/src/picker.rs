@@ -32,6 +32,19 @@ pub enum Algorithm {
     },
 }
 
+impl Algorithm {
+    /// What [`crate::Pool::try_new`] would say of this algorithm over members with these ring keys and weights, in any order.
+    /// For who has to know before [`crate::Book::enter`] changes the live records.
+    pub fn check<'a>(&self, members: impl IntoIterator<Item = (&'a str, u16)>) -> Result<(), BuildError> {
+        match *self {
+            Self::RoundRobin | Self::LeastConnections { .. } => Ok(()),
+            Self::ConsistentHash { table: Table::Ring { virtual_nodes }, hash_balance_factor } => {
+                ring::count_points(members, virtual_nodes, hash_balance_factor).map(|_| ())
+            }
+        }
+    }
+}
+
 /// The consistent table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {

@@ -155,7 +155,7 @@ impl Control {
             return Err(Refusal::TooManyPools);
         }
         convert::check_policy(&incoming.policy)?;
-        convert::check_endpoints(&incoming.endpoints)?;
+        convert::check_endpoints(&incoming.endpoints, &incoming.policy.algorithm)?;
         for endpoint in &incoming.endpoints {
             if let Some(kind) = address::refusal(endpoint.address, self.rules.addresses) {
                 return Err(Refusal::Address { id: endpoint.id.clone(), address: endpoint.address, kind });
@@ -276,3 +276,6 @@ fn effective(floor: wire::Health, failing: bool) -> Health {
         wire::Health::Down => Health::Down,
     }
 }
+
+#[cfg(test)]
+mod tests;

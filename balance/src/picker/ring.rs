@@ -3,6 +3,7 @@
 //! health and load only move the walk, and the walk is a key's own sequence owner(hash(key, 0)), owner(hash(key, 1)), …
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -33,25 +34,41 @@ pub(crate) struct Ring {
     factor: Option<u32>,
 }
 
+/// How many points a ring of members with these ring keys and weights has; those of one ring key share the most that one of them
+/// asks for.
+pub(super) fn count_points<'a>(
+    members: impl IntoIterator<Item = (&'a str, u16)>,
+    virtual_nodes: u32,
+    factor: Option<u32>,
+) -> Result<u64, BuildError> {
+    if let Some(percent) = factor.filter(|&percent| percent < 100) {
+        return Err(BuildError::BalanceFactor { percent });
+    }
+    if virtual_nodes == 0 {
+        return Err(BuildError::RingPoints { points: 0 });
+    }
+    let mut weights = BTreeMap::new();
+    for (ring_key, weight) in members {
+        let most = weights.entry(ring_key).or_insert(weight);
+        *most = weight.max(*most);
+    }
+    let points = weights.into_values().map(|weight| points_of(Some(weight), virtual_nodes)).sum();
+    if points > MAX_POINTS { Err(BuildError::RingPoints { points }) } else { Ok(points) }
+}
+
+fn points_of(weight: Option<u16>, virtual_nodes: u32) -> u64 {
+    (u64::from(virtual_nodes) * u64::from(weight.unwrap_or(0)) / 100).max(1)
+}
+
 impl Ring {
     /// `members` in canonical order, by (ring key, id): equal hashes are ordered by index.
     pub(crate) fn try_new(members: &[Arc<Endpoint>], virtual_nodes: u32, factor: Option<u32>) -> Result<Self, BuildError> {
-        if let Some(percent) = factor.filter(|&percent| percent < 100) {
-            return Err(BuildError::BalanceFactor { percent });
-        }
-        let groups = || members.chunk_by(|a, b| a.ring_key() == b.ring_key());
-        let count = |group: &[Arc<Endpoint>]| {
-            let weight = group.iter().map(|member| member.weight()).max().unwrap_or(0);
-            (u64::from(virtual_nodes) * u64::from(weight) / 100).max(1)
-        };
-        let total: u64 = groups().map(count).sum();
-        if virtual_nodes == 0 || total > MAX_POINTS {
-            return Err(BuildError::RingPoints { points: if virtual_nodes == 0 { 0 } else { total } });
-        }
+        let total = count_points(members.iter().map(|member| (member.ring_key(), member.weight())), virtual_nodes, factor)?;
+        let count = |group: &[Arc<Endpoint>]| points_of(group.iter().map(|member| member.weight()).max(), virtual_nodes);
         let mut points = Vec::with_capacity(total as usize);
         let mut sharers = vec![0; members.len()];
         let mut first = 0;
-        for group in groups() {
+        for group in members.chunk_by(|a, b| a.ring_key() == b.ring_key()) {
             points.extend((0..count(group) as u32).map(|number| (point_hash(group[0].ring_key(), number), first as u32)));
             sharers[first] = group.len() as u32;
             first += group.len();

@@ -26,6 +26,17 @@ pub(crate) fn check_policy(policy: &Policy) -> Result<(), Refusal> {
             return Err(Refusal::PortTwice(listener.port));
         }
     }
+    match &policy.algorithm {
+        wire::Algorithm::RoundRobin => {}
+        wire::Algorithm::LeastConnections { choice_count } => {
+            within("choiceCount", (*choice_count).into(), bounds::CHOICE_COUNT)?;
+        }
+        wire::Algorithm::ConsistentHash { table: wire::Table::Ring { virtual_nodes }, keys: _, hash_balance_factor } => {
+            within("virtualNodes", (*virtual_nodes).into(), bounds::VIRTUAL_NODES)?;
+            let factor = hash_balance_factor.map_or(bounds::HASH_BALANCE_FACTOR.min, u64::from);
+            within("hashBalanceFactor", factor, bounds::HASH_BALANCE_FACTOR)?;
+        }
+    }
     within("panicThreshold", policy.panic_threshold.into(), bounds::PERCENT)?;
     within("maxRetries", policy.retry.max_retries.into(), bounds::MAX_RETRIES)?;
     within("connectTimeoutMs", policy.connect_timeout_ms, bounds::CONNECT_TIMEOUT)?;
@@ -50,9 +61,9 @@ fn within(field: &'static str, value: u64, bounds: Bounds) -> Result<(), Refusal
     if bounds.hold(value) { Ok(()) } else { Err(Refusal::OutOfRange { field, value, bounds }) }
 }
 
-/// Refuses a list that is too long or has endpoints that cannot be. `balance` would refuse some of it too, but only after
-/// the live records have been touched.
-pub(crate) fn check_endpoints(endpoints: &[wire::Endpoint]) -> Result<(), Refusal> {
+/// Refuses a list that is too long, has endpoints that cannot be, or is more than the algorithm can take. `balance` would
+/// refuse some of it too, but only after the live records have been touched.
+pub(crate) fn check_endpoints(endpoints: &[wire::Endpoint], algorithm: &wire::Algorithm) -> Result<(), Refusal> {
     if endpoints.len() > MAX_ENDPOINTS {
         return Err(Refusal::TooManyEndpoints);
     }
@@ -70,7 +81,8 @@ pub(crate) fn check_endpoints(endpoints: &[wire::Endpoint]) -> Result<(), Refusa
             return Err(Refusal::Build(balance::BuildError::DuplicateId { id: endpoint.id.clone() }));
         }
     }
-    Ok(())
+    let members = endpoints.iter().map(|endpoint| (endpoint.ring_key.as_str(), endpoint.weight));
+    balance_algorithm(algorithm).check(members).map_err(Refusal::Build)
 }
 
 /// The part of an endpoint that choosing needs.
@@ -88,7 +100,19 @@ pub(crate) fn spec(endpoint: &wire::Endpoint, health: balance::Health) -> balanc
 
 /// The part of a policy that choosing needs.
 pub(crate) fn config(policy: &Policy) -> balance::Config {
-    let algorithm = match &policy.algorithm {
+    let algorithm = balance_algorithm(&policy.algorithm);
+    let passive = policy.passive.map(|passive| balance::Passive {
+        consecutive_errors: passive.consecutive_errors,
+        window: Duration::from_millis(passive.window_ms),
+        base_ejection: Duration::from_millis(passive.base_ejection_ms),
+        max_ejection: Duration::from_millis(passive.max_ejection_ms),
+        max_ejection_percent: passive.max_ejection_percent,
+    });
+    balance::Config { algorithm, panic_threshold: policy.panic_threshold, passive }
+}
+
+fn balance_algorithm(algorithm: &wire::Algorithm) -> balance::Algorithm {
+    match algorithm {
         wire::Algorithm::RoundRobin => balance::Algorithm::RoundRobin,
         wire::Algorithm::LeastConnections { choice_count } => {
             balance::Algorithm::LeastConnections { choice_count: *choice_count }
@@ -99,13 +123,5 @@ pub(crate) fn config(policy: &Policy) -> balance::Config {
                 hash_balance_factor: *hash_balance_factor,
             }
         }
-    };
-    let passive = policy.passive.map(|passive| balance::Passive {
-        consecutive_errors: passive.consecutive_errors,
-        window: Duration::from_millis(passive.window_ms),
-        base_ejection: Duration::from_millis(passive.base_ejection_ms),
-        max_ejection: Duration::from_millis(passive.max_ejection_ms),
-        max_ejection_percent: passive.max_ejection_percent,
-    });
-    balance::Config { algorithm, panic_threshold: policy.panic_threshold, passive }
+    }
 }

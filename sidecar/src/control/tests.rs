@@ -1,0 +1,89 @@
+//! Claims on what a revision changes, and what one that is refused doesn't.
+
+use super::*;
+use evenkeel_balance::BuildError;
+use evenkeel_wire::{ActiveCheck, Algorithm, CheckKind, Endpoint, Health, Policy, PoolName, Retry};
+
+/// Without workers, on addresses of any kind.
+pub(super) fn control() -> (Control, Arc<ArcSwap<Table>>) {
+    let table = Arc::new(ArcSwap::from_pointee(Table::default()));
+    let rules = Rules { addresses: Mode::Embedded, excluded: BTreeSet::new(), seed: 1 };
+    (Control::new(table.clone(), Arc::new(Registry::new(0)), Ports::new(Vec::new()), rules), table)
+}
+
+pub(super) fn pool() -> PoolName {
+    "shop/a".parse().expect("a name")
+}
+
+/// Two endpoints with an active check: `up` is usable by the operator's verdict, `down` isn't.
+pub(super) fn incoming() -> Incoming {
+    let endpoint = |id: &str, port, health| Endpoint {
+        id: id.into(),
+        ring_key: id.into(),
+        address: [127, 0, 0, 1].into(),
+        port,
+        weight: 100,
+        zone: None,
+        node: None,
+        target: None,
+        health,
+    };
+    let active =
+        ActiveCheck { kind: CheckKind::Tcp, interval_ms: 1000, timeout_ms: 100, unhealthy_threshold: 3, healthy_threshold: 2 };
+    let policy = Policy {
+        requires: Vec::new(),
+        generation: 1,
+        listeners: Vec::new(),
+        algorithm: Algorithm::RoundRobin,
+        active: Some(active),
+        passive: None,
+        panic_threshold: 0,
+        retry: Retry { max_retries: 0, on: Vec::new() },
+        connect_timeout_ms: 1000,
+    };
+    let endpoints = vec![endpoint("up", 1, Health::Usable), endpoint("down", 2, Health::Down)];
+    Incoming { name: pool(), revision: 1, policy, endpoints }
+}
+
+pub(super) fn health(table: &ArcSwap<Table>, id: &str) -> &'static str {
+    let table = table.load();
+    let pool = table.pools().get(&pool()).expect("is in use");
+    pool.members().find(|member| member.endpoint().id() == id).expect("is a member").endpoint().health().as_str()
+}
+
+#[test]
+fn a_refused_list_leaves_the_live_records_alone() {
+    let (mut control, table) = control();
+    control.apply(&incoming()).expect("is applied");
+    let mut bad = Incoming { revision: 2, ..incoming() };
+    bad.endpoints[0].health = Health::Draining;
+    bad.endpoints[1].weight = 0;
+    assert!(control.apply(&bad).is_err());
+    assert_eq!(health(&table, "up"), "Usable");
+    assert_eq!(control.revisions().get(&pool()), Some(&1));
+}
+
+#[test]
+fn a_list_that_its_ring_cannot_hold_leaves_the_live_records_alone() {
+    let (mut control, table) = control();
+    control.apply(&incoming()).expect("is applied");
+    let mut bad = Incoming { revision: 2, ..incoming() };
+    let ring = evenkeel_wire::Table::Ring { virtual_nodes: 1_000 };
+    bad.policy.algorithm = Algorithm::ConsistentHash { table: ring, keys: Vec::new(), hash_balance_factor: None };
+    let first = Endpoint { health: Health::Draining, weight: 1_000, ..bad.endpoints.remove(0) };
+    bad.endpoints.extend((0..420).map(|n| Endpoint { id: format!("{n}"), ring_key: format!("{n}"), ..first.clone() }));
+    bad.endpoints.push(first);
+    let refusal = control.apply(&bad).expect_err("is refused");
+    assert!(matches!(refusal, Refusal::Build(BuildError::RingPoints { .. })), "{refusal}");
+    assert_eq!(health(&table, "up"), "Usable");
+    let weights: Vec<_> = table.load().pools()[&pool()].members().map(|member| member.endpoint().weight()).collect();
+    assert_eq!(weights, [100, 100]);
+}
+
+#[test]
+fn loopback_is_refused_where_the_cluster_says_where_to_go() {
+    let (mut control, _) = control();
+    control.rules.addresses = Mode::Cluster;
+    let refusal = control.apply(&incoming()).expect_err("is refused");
+    assert!(refusal.to_string().contains("127.0.0.1"), "{refusal}");
+}
