@@ -127,14 +127,15 @@ impl Connection {
     }
 
     async fn serve_request(&mut self) -> Next {
+        // Before the wait, not after: what a long answer took is given back while nothing is to do.
+        self.up.reset();
+        self.down.reset();
         self.timer.set(self.now, IDLE_TIMEOUT);
         let mut started = false;
         let head = poll_fn(|cx| self.poll_head(cx, &mut started)).await;
         if matches!(head, Err(NoRequest::Over)) {
             return Next::Close;
         }
-        self.up.reset();
-        self.down.reset();
         let Some(pool) = find_pool(&self.worker, self.port) else {
             return self.refuse(Refusal::NO_POOL).await;
         };

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 /// Fewer bytes than this are copied behind a head: cheaper than a second slice.
 const COPIED: usize = 2048;
 /// A waiting connection keeps no more than this for its next head.
-const KEPT: usize = 1024;
+pub(super) const KEPT: usize = 1024;
 
 /// Bytes on their way out.
 #[derive(Debug, Default)]
@@ -31,6 +31,12 @@ impl Outbox {
             self.bytes = Vec::new();
         }
         (self.sent, self.total) = (0, 0);
+    }
+
+    /// The bytes of memory that it holds.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// Gives up what was to pass from `input`.

@@ -1,6 +1,8 @@
 //! Good requests: what arrives upstream and what comes back.
 
 use super::*;
+use crate::proxy::http::outbox::KEPT;
+use crate::proxy::http::{Connection, Next};
 
 #[test]
 fn requests_and_answers_pass_and_both_connections_are_kept() {
@@ -237,5 +239,35 @@ fn a_header_key_meets_the_same_endpoint_again() {
             used.extend(met);
         }
         assert_eq!(used.len(), 3);
+    });
+}
+
+#[test]
+fn a_connection_that_waits_keeps_room_for_a_head_and_no_more() {
+    on_both_families(async |ip| {
+        let server = Server::start(ip).await;
+        let proxy = Proxy::start(&[server.address()]).await;
+        let (mut client, from_proxy) = proxy.connect_raw().await;
+        let peer = client.0.local_addr().expect("an address");
+        let mut connection = Connection::new(proxy.worker.clone(), from_proxy, peer, proxy.address.port());
+        let chunks = format!("2000\r\n{}\r\n0\r\n\r\n", "x".repeat(0x2000));
+        let request = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+        let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+        let talk = async {
+            client.send(&request).await;
+            let mut upstream = server.accept().await;
+            upstream.expect(&request).await;
+            upstream.send(&answer).await;
+            client.expect(&answer).await;
+        };
+        let (next, ()) = tokio::join!(connection.serve_request(), talk);
+        assert_eq!(next, Next::Request);
+        assert!(connection.down.capacity() > KEPT, "what is to be given back was never taken");
+        tokio::select! {
+            biased;
+            next = connection.serve_request() => panic!("{next:?} of a request that wasn't sent"),
+            () = tokio::task::yield_now() => {}
+        }
+        assert!(connection.up.capacity() <= KEPT && connection.down.capacity() <= KEPT);
     });
 }
