@@ -7,8 +7,6 @@ use evenkeel_balance::NoEndpoint;
 pub(crate) enum Flag {
     /// Nothing was wrong on the way, whatever the status says.
     None,
-    /// No pool stands behind this port any more.
-    NoPool,
     /// The pool has no endpoint.
     Empty,
     /// None of the pool's endpoints may be used.
@@ -37,9 +35,8 @@ pub(crate) enum Flag {
 
 impl Flag {
     /// All, in the order of their numbers.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::None,
-        Self::NoPool,
         Self::Empty,
         Self::NoneUsable,
         Self::AllTried,
@@ -58,7 +55,6 @@ impl Flag {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::None => "-",
-            Self::NoPool => "NoPool",
             Self::Empty => "Empty",
             Self::NoneUsable => "NoneUsable",
             Self::AllTried => "AllTried",

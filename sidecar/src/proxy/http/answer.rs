@@ -33,7 +33,9 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) const NO_POOL: Self = Self::new(503, Flag::NoPool, "no pool stands behind this port any more");
+    /// In no record: records and counts are a pool's, and there is none.
+    pub(super) const NO_POOL: Self =
+        Self { reason: "NoPool", ..Self::new(503, Flag::None, "no pool stands behind this port any more") };
     pub(super) const SLOW: Self = Self::new(408, Flag::ClientTimeout, "the request took too long to arrive");
 
     const fn new(status: u16, flag: Flag, advice: &'static str) -> Self {

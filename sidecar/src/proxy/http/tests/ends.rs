@@ -175,6 +175,20 @@ fn while_draining_each_answer_is_the_last() {
     });
 }
 
+#[test]
+fn a_request_whose_pool_has_gone_gets_503_and_the_end() {
+    on_both_families(async |ip| {
+        let server = Server::start(ip).await;
+        let proxy = Proxy::start(&[server.address()]).await;
+        let (mut client, _upstream) = kept(&server, &proxy).await;
+        proxy.table.store(Arc::default());
+        client.send(GET).await;
+        let (text, proper) = client.read_all().await;
+        assert!(proper && text.starts_with("HTTP/1.1 503 ") && text.contains("evenkeel: NoPool: "), "{text:?}");
+        server.saw_nobody().await;
+    });
+}
+
 /// The clock stands still until nothing else happens, then jumps to the next timer.
 fn with_paused_clock(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());

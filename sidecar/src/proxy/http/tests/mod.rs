@@ -12,7 +12,6 @@ use crate::worker::{Shared, Worker};
 use arc_swap::ArcSwap;
 use evenkeel_balance::{Book, Config, Endpoint, EndpointSpec, Health};
 use evenkeel_wire::{HashKey, Listener, Policy, PoolName, Protocol, Retry, RetryOn};
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,6 +39,7 @@ struct Proxy {
     address: SocketAddr,
     endpoints: Vec<Arc<Endpoint>>,
     worker: Rc<Worker>,
+    table: Arc<ArcSwap<Table>>,
 }
 
 /// What a pool does about failures and keys.
@@ -61,9 +61,8 @@ impl Proxy {
         let book = Book::new();
         let endpoints: Vec<_> = endpoints.iter().map(|at| book.enter(spec(*at))).collect();
         let pool = pool(&endpoints, shape, address.port());
-        let table = Table::new(BTreeMap::from([(pool.name().clone(), Arc::new(pool))]), |_| true);
-        let table = Arc::new(ArcSwap::from_pointee(table));
-        let shared = Shared { table, lifecycle: Arc::default(), access_log: false, pod_ip: None };
+        let table = Arc::new(ArcSwap::from_pointee(table([pool])));
+        let shared = Shared { table: table.clone(), lifecycle: Arc::default(), access_log: false, pod_ip: None };
         let worker = Rc::new(Worker::new(0, shared, 7));
         let accepting = worker.clone();
         tokio::task::spawn_local(async move {
@@ -71,7 +70,7 @@ impl Proxy {
                 tokio::task::spawn_local(serve(accepting.clone(), client, peer, address.port()));
             }
         });
-        Self { address, endpoints, worker }
+        Self { address, endpoints, worker, table }
     }
 
     async fn connect(&self) -> Peer {
@@ -88,6 +87,10 @@ impl Proxy {
     fn in_flight(&self) -> u32 {
         self.endpoints.iter().map(|endpoint| endpoint.in_flight()).sum()
     }
+}
+
+fn table<const N: usize>(pools: [PoolEntry; N]) -> Table {
+    Table::new(pools.into_iter().map(|pool| (pool.name().clone(), Arc::new(pool))).collect(), |_| true)
 }
 
 /// What a worker does with a connection on this port.
@@ -224,6 +227,17 @@ impl Peer {
     fn reset(self) {
         self.0.set_zero_linger().expect("is set");
     }
+}
+
+/// A client and an upstream connection that has carried one request and is kept.
+async fn kept(server: &Server, proxy: &Proxy) -> (Peer, Peer) {
+    let mut client = proxy.connect().await;
+    client.send(GET).await;
+    let mut upstream = server.accept().await;
+    upstream.expect(GET).await;
+    upstream.send(OK).await;
+    client.expect(OK).await;
+    (client, upstream)
 }
 
 fn show(bytes: &[u8]) -> String {

@@ -2,17 +2,6 @@
 
 use super::*;
 
-/// A client and an upstream connection that has carried one request and is kept.
-async fn kept(server: &Server, proxy: &Proxy) -> (Peer, Peer) {
-    let mut client = proxy.connect().await;
-    client.send(GET).await;
-    let mut upstream = server.accept().await;
-    upstream.expect(GET).await;
-    upstream.send(OK).await;
-    client.expect(OK).await;
-    (client, upstream)
-}
-
 #[test]
 fn a_refused_connect_moves_on_to_another_endpoint() {
     on_both_families(async |ip| {
