@@ -119,9 +119,8 @@ pub async fn serve(listener: TcpListener, registry: Registry, readiness: Arc<Rea
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(shown);
-    let served = axum::serve(listener, router).into_future();
     tokio::select! {
-        result = served => if let Err(error) = result {
+        result = evenkeel_page::serve(listener, router) => if let Err(error) = result {
             tracing::error!(%error, "metrics and probes aren't served any more");
         },
         _ = stop.wait_for(|stop| *stop) => {}

@@ -220,7 +220,7 @@ impl Plane {
 }
 
 async fn serve((listener, router): (TcpListener, axum::Router)) {
-    if let Err(error) = axum::serve(listener, router).await {
+    if let Err(error) = evenkeel_page::serve(listener, router).await {
         tracing::error!(%error, "a page ended");
     }
     std::future::pending().await
