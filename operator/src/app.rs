@@ -36,8 +36,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// The longest that loading the certificates may take.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most connections of API servers at once.
-const MAX_WEBHOOK_CONNECTIONS: usize = 100;
+/// The most connections of API servers at once, over all and of one: each needs one or two.
+const MAX_WEBHOOK_CONNECTIONS: usize = 200;
+const MAX_WEBHOOK_CONNECTIONS_PER_ADDRESS: usize = 16;
 /// The feed's port at its Service.
 const FEED_PORT: u16 = 16_443;
 /// What is waited for until feed and webhook can be served.
@@ -217,6 +218,7 @@ impl Serving {
                 listener: feed,
                 tls: certs.server_config(&["h2"])?,
                 max_connections: feed::MAX_CONNECTIONS,
+                max_per_address: feed::MAX_CONNECTIONS_PER_ADDRESS,
                 http2_only: true,
                 stop: stop.clone(),
             },
@@ -230,8 +232,15 @@ impl Serving {
                 return;
             };
             let routes = webhook::router(Webhook::new(client.clone(), certs.clone(), sidecar, url));
-            let max_connections = MAX_WEBHOOK_CONNECTIONS;
-            listen::serve(Listen { listener: webhook, tls, max_connections, http2_only: false, stop }, routes).await;
+            let listen = Listen {
+                listener: webhook,
+                tls,
+                max_connections: MAX_WEBHOOK_CONNECTIONS,
+                max_per_address: MAX_WEBHOOK_CONNECTIONS_PER_ADDRESS,
+                http2_only: false,
+                stop,
+            };
+            listen::serve(listen, routes).await;
         };
         tokio::select! {
             ((), ()) = async { tokio::join!(streams, reviews) } => {}

@@ -36,6 +36,8 @@ const TOKEN_SHARE: f64 = 0.75;
 const JITTER_SHARE: f64 = 0.2;
 /// The most connections: every session may have its own.
 pub const MAX_CONNECTIONS: usize = sessions::MAX_SESSIONS + 100;
+/// The most of one address: a pod needs one, a node behind which pods hide some.
+pub const MAX_CONNECTIONS_PER_ADDRESS: usize = 256;
 
 /// What every session needs.
 pub struct Feed {

@@ -9,8 +9,10 @@ pub mod inject;
 mod tests;
 
 use crate::certs::Certs;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use decide::{Decision, decide};
@@ -21,11 +23,17 @@ use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
-/// An AdmissionReview may carry an object as large as the API server takes (3 MiB), twice.
-const MAX_BODY: usize = 8 << 20;
-/// The API server gives the webhook 10 s.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// What an API server takes as a request, bytes; a pod that it can store is half as large.
+const MAX_BODY: usize = 3 << 20;
+/// Admissions at once; others wait with their bodies unread.
+const MAX_ADMISSIONS: usize = 8;
+/// The API server gives the webhook 10 s: so long may it take until it is an admission's turn, then its body, then the
+/// pools.
+const TURN_TIMEOUT: Duration = Duration::from_secs(3);
+const BODY_TIMEOUT: Duration = Duration::from_secs(2);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What every admission needs.
 pub struct Webhook {
@@ -33,30 +41,56 @@ pub struct Webhook {
     certs: Arc<Certs>,
     sidecar: SidecarSettings,
     feed_url: String,
+    turns: Semaphore,
 }
 
 impl Webhook {
     /// Injects sidecars that follow the feed at `feed_url`, trusting the CA of `certs`.
     pub fn new(client: kube::Client, certs: Arc<Certs>, sidecar: SidecarSettings, feed_url: String) -> Arc<Self> {
-        Arc::new(Self { client, certs, sidecar, feed_url })
+        Arc::new(Self { client, certs, sidecar, feed_url, turns: Semaphore::new(MAX_ADMISSIONS) })
     }
 }
 
 /// The webhook's routes.
 pub fn router(webhook: Arc<Webhook>) -> Router {
-    Router::new()
-        .route("/inject", post(admit))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .route("/livez", get(async || "ok\n"))
-        .with_state(webhook)
+    Router::new().route("/inject", post(admit)).route("/livez", get(async || "ok\n")).with_state(webhook)
 }
 
-async fn admit(State(webhook): State<Arc<Webhook>>, body: Bytes) -> Json<AdmissionReview<DynamicObject>> {
-    let answer = match read(&body) {
+/// Why there is no answer to a request. The API server shows it to who creates the pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Unanswered {
+    #[error("evenkeel: too many pods are being created: try again")]
+    Busy,
+    #[error("evenkeel: the request's body didn't come whole in {} s: try again", BODY_TIMEOUT.as_secs())]
+    Slow,
+    #[error("evenkeel: the request's body can't be read, or is over {MAX_BODY} bytes: make the pod smaller")]
+    Body,
+}
+
+impl IntoResponse for Unanswered {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        (status, self.to_string()).into_response()
+    }
+}
+
+async fn admit(State(webhook): State<Arc<Webhook>>, body: Body) -> Result<Json<AdmissionReview<DynamicObject>>, Unanswered> {
+    let turn = tokio::time::timeout(TURN_TIMEOUT, webhook.turns.acquire()).await;
+    let Ok(Ok(_turn)) = turn else { return Err(Unanswered::Busy) };
+    let answer = match read(&receive(body).await?) {
         Ok(request) => answer(&webhook, &request).await,
         Err(error) => AdmissionResponse::invalid(format!("evenkeel: not an AdmissionReview of a Pod: {error}")),
     };
-    Json(answer.into_review())
+    Ok(Json(answer.into_review()))
+}
+
+async fn receive(body: Body) -> Result<Bytes, Unanswered> {
+    let received = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await;
+    received.map_err(|_| Unanswered::Slow)?.map_err(|_| Unanswered::Body)
 }
 
 fn read(body: &[u8]) -> Result<AdmissionRequest<Pod>, String> {

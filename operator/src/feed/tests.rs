@@ -35,7 +35,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let tls = certs.server_config(&["h2"]).unwrap();
-        let listen = Listen { listener, tls, max_connections: 10, http2_only: true, stop: stopped };
+        let listen = Listen { listener, tls, max_connections: 10, max_per_address: 10, http2_only: true, stop: stopped };
         tokio::spawn(serve(listen, router(feed)));
         Self { address, ca: certs.ca_pem(), publisher, sessions, stop }
     }

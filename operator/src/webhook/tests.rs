@@ -219,3 +219,12 @@ fn an_answer_carries_patch_warnings_and_the_requests_uid() {
     assert!(bad["status"]["message"].as_str().unwrap().contains("`UPPER`"));
     assert!(read(b"{}").is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_too_large_or_too_slow_is_refused_and_gives_its_turn_back() {
+    let large = Body::from(vec![b' '; MAX_BODY + 1]);
+    assert_eq!(receive(large).await, Err(Unanswered::Body));
+    let slow = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+    assert_eq!(receive(slow).await, Err(Unanswered::Slow));
+    assert_eq!(receive(Body::from("{}")).await, Ok(Bytes::from("{}")));
+}
