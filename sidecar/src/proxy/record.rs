@@ -6,7 +6,7 @@ use super::flag::{CodeClass, Flag};
 use crate::metrics::Direction;
 use crate::table::{Member, PoolEntry};
 use crate::worker::Worker;
-use evenkeel_balance::Outcome;
+use evenkeel_balance::{Ejection, Outcome};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,7 +26,7 @@ pub(crate) struct Record {
 /// What the endpoint is owed: the in-flight count, and a word on how it did.
 struct Lease {
     chosen: Chosen,
-    reported: bool,
+    reported: Option<Outcome>,
 }
 
 impl Record {
@@ -43,7 +43,7 @@ impl Record {
     /// The request is on its way to this endpoint; its in-flight count lasts as long as the record.
     pub(crate) fn set_chosen(&mut self, chosen: Chosen) {
         self.member = Some(chosen.member().clone());
-        self.lease = Some(Lease { chosen, reported: false });
+        self.lease = Some(Lease { chosen, reported: None });
     }
 
     /// Takes the request back from its endpoint, unreported, to send it once more.
@@ -72,12 +72,22 @@ impl Record {
         self.bytes[direction as usize] += bytes;
     }
 
-    /// How the chosen endpoint did, as soon as it is known; the first word counts.
+    /// The endpoint's answer has begun. A probing one, and whoever waits for its verdict, isn't made to wait for the end of
+    /// the answer; of others only the end is told, lest a good beginning forgive each bad end.
+    pub(crate) fn report_begun(&mut self, outcome: Outcome) {
+        if let Some(Lease { chosen, reported: None }) = &self.lease
+            && chosen.member().endpoint().ejection() == Ejection::Probing
+        {
+            self.report(outcome);
+        }
+    }
+
+    /// How the chosen endpoint did, as soon as it is known. The first word counts, and a failure after a success.
     pub(crate) fn report(&mut self, outcome: Outcome) {
         if let Some(lease) = &mut self.lease
-            && !lease.reported
+            && (lease.reported.is_none() || lease.reported == Some(Outcome::Success) && outcome != Outcome::Success)
         {
-            lease.reported = true;
+            lease.reported = Some(outcome);
             self.pool.report(&self.worker, lease.chosen.member(), outcome);
         }
     }

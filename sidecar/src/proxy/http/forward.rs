@@ -58,7 +58,7 @@ impl Connection {
             if !upstream.reused {
                 self.now = Instant::now();
             }
-            let ended = self.exchange(&mut upstream, &request, upload).await;
+            let ended = self.exchange(record, &mut upstream, &request, upload).await;
             let silent = ended.result == Err(Failure::Upstream { silent: true });
             if !(silent && std::mem::take(&mut may_resend)) {
                 return self.settle(record, upstream, &request, ended).await;
@@ -130,7 +130,7 @@ impl Connection {
         Upstream { stream, reused: false, _open: open }
     }
 
-    async fn exchange(&mut self, upstream: &mut Upstream, request: &Request, upload: Upload) -> Ended {
+    async fn exchange(&mut self, record: &mut Record, upstream: &mut Upstream, request: &Request, upload: Upload) -> Ended {
         let keep_alive = !self.worker.is_draining();
         let Self { worker, client, client_input, upstream_input, up, down, responses, timer, now, .. } = self;
         let buffers = &worker.http().buffers;
@@ -139,7 +139,16 @@ impl Connection {
         timer.set(*now, STALLED);
         let ends = Ends { client, client_input, upstream_input, up, down, parser: responses, timer, buffers };
         let mut exchange = Exchange::new(ends, upstream, request, upload, keep_alive);
-        let result = poll_fn(|cx| exchange.poll(cx)).await;
+        let mut begun = false;
+        let result = poll_fn(|cx| {
+            let polled = exchange.poll(cx);
+            if let (false, true, Some(response)) = (begun, polled.is_pending(), exchange.response()) {
+                begun = true;
+                record.report_begun(outcome_of(response.status));
+            }
+            polled
+        });
+        let result = result.await;
         Ended {
             result,
             response: exchange.response().copied(),

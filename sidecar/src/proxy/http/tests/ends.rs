@@ -1,6 +1,7 @@
 //! Ends that come too early: truncation is always seen, cancellation is passed on, nothing half-used is used again.
 
 use super::*;
+use evenkeel_balance::{Ejection, Outcome};
 
 #[test]
 fn a_truncated_answer_never_looks_complete() {
@@ -186,6 +187,52 @@ fn a_request_whose_pool_has_gone_gets_503_and_the_end() {
         let (text, proper) = client.read_all().await;
         assert!(proper && text.starts_with("HTTP/1.1 503 ") && text.contains("evenkeel: NoPool: "), "{text:?}");
         server.saw_nobody().await;
+    });
+}
+
+/// A probing request that the first of two endpoints has begun to answer, 8 of 9 bytes.
+async fn begin_probe(proxy: &Proxy, probed: &Server, other: &Server) -> (Peer, Peer) {
+    loop {
+        let mut client = proxy.connect().await;
+        client.send(GET).await;
+        let mut upstream = tokio::select! {
+            upstream = probed.accept() => upstream,
+            mut upstream = other.accept() => {
+                upstream.send(OK).await;
+                client.expect(OK).await;
+                continue;
+            }
+        };
+        assert_eq!(proxy.endpoints[0].ejection(), Ejection::Probing);
+        let part = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nunfinish";
+        upstream.send(part).await;
+        client.expect(part).await;
+        return (client, upstream);
+    }
+}
+
+#[test]
+fn a_probed_endpoint_is_judged_by_its_answers_head_and_again_by_a_bad_end() {
+    on_both_families(async |ip| {
+        let (probed, other) = (Server::start(ip).await, Server::start(ip).await);
+        let passive = Passive {
+            consecutive_errors: 1,
+            window: PATIENCE,
+            base_ejection: Duration::ZERO,
+            max_ejection: Duration::ZERO,
+            max_ejection_percent: 50,
+        };
+        let shape = Shape { passive: Some(passive), ..Shape::default() };
+        let proxy = Proxy::start_with(&[probed.address(), other.address()], shape).await;
+        let endpoint = proxy.endpoints[0].clone();
+        proxy.pool().balance().report(&endpoint, Outcome::GatewayError, std::time::Instant::now()).expect("is ejected");
+        let _first = begin_probe(&proxy, &probed, &other).await;
+        assert_ne!(endpoint.ejection(), Ejection::Probing, "the next may probe though this answer goes on");
+        let (mut client, upstream) = begin_probe(&proxy, &probed, &other).await;
+        assert_eq!(endpoint.ejection(), Ejection::Closed, "back while both answers go on");
+        upstream.reset();
+        assert!(!client.read_all().await.1);
+        assert_ne!(endpoint.ejection(), Ejection::Closed, "the truncation is an error all the same");
     });
 }
 

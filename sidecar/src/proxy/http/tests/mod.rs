@@ -10,7 +10,7 @@ use crate::metrics::Registry;
 use crate::table::{Member, PoolEntry, Table};
 use crate::worker::{Shared, Worker};
 use arc_swap::ArcSwap;
-use evenkeel_balance::{Book, Config, Endpoint, EndpointSpec, Health};
+use evenkeel_balance::{Book, Config, Endpoint, EndpointSpec, Health, Passive};
 use evenkeel_wire::{HashKey, Listener, Policy, PoolName, Protocol, Retry, RetryOn};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -47,11 +47,12 @@ struct Proxy {
 struct Shape {
     max_retries: u32,
     keys: Vec<HashKey>,
+    passive: Option<Passive>,
 }
 
 impl Proxy {
     async fn start(endpoints: &[SocketAddr]) -> Self {
-        Self::start_with(endpoints, Shape { max_retries: 1, keys: vec![] }).await
+        Self::start_with(endpoints, Shape { max_retries: 1, ..Shape::default() }).await
     }
 
     async fn start_with(endpoints: &[SocketAddr], shape: Shape) -> Self {
@@ -82,6 +83,10 @@ impl Proxy {
         let listener = TcpListener::bind((self.address.ip(), 0)).await.expect("a free port");
         let (client, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().expect("an address")), listener.accept());
         (Peer(client.expect("connects")), accepted.expect("a connection").0)
+    }
+
+    fn pool(&self) -> Arc<PoolEntry> {
+        super::find_pool(&self.worker, self.address.port()).expect("a pool")
     }
 
     fn in_flight(&self) -> u32 {
@@ -129,7 +134,7 @@ fn pool(endpoints: &[Arc<Endpoint>], shape: Shape, port: u16) -> PoolEntry {
         retry: Retry { max_retries: shape.max_retries, on: vec![RetryOn::ConnectFailure, RetryOn::StaleConnection] },
         connect_timeout_ms: 1000,
     };
-    let config = Config { algorithm, panic_threshold: 0, passive: None };
+    let config = Config { algorithm, panic_threshold: 0, passive: shape.passive };
     let balance = evenkeel_balance::Pool::try_new(config, endpoints.to_vec(), 7).expect("a pool");
     let members = endpoints.iter().map(|endpoint| {
         let series = metrics.enter(endpoint.id(), endpoint.id());

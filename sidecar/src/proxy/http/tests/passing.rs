@@ -217,7 +217,7 @@ fn a_header_key_meets_the_same_endpoint_again() {
         let servers = [Server::start(ip).await, Server::start(ip).await, Server::start(ip).await];
         let addresses: Vec<_> = servers.iter().map(Server::address).collect();
         let keys = vec![HashKey::Header { name: "x-user".into() }, HashKey::SourceIp];
-        let proxy = Proxy::start_with(&addresses, Shape { max_retries: 0, keys }).await;
+        let proxy = Proxy::start_with(&addresses, Shape { keys, ..Shape::default() }).await;
         let [first, second, third] = &servers;
         let mut used = std::collections::BTreeSet::new();
         for user in 0..24 {
