@@ -17,6 +17,8 @@ pub use count::{CheckReason, Counts};
 
 /// Checks on the wire at once, of all pools.
 const MAX_AT_ONCE: usize = 256;
+/// Of these, those of one pool: one whose endpoints all hang must not hold up the checks of the others.
+const MAX_OF_POOL: usize = 32;
 /// Verdicts that wait to be read; beyond it checks wait.
 const MAX_VERDICTS: usize = 1_024;
 
@@ -53,7 +55,15 @@ pub struct Prober {
 #[derive(Debug)]
 struct Pool {
     policy: watch::Sender<ActiveCheck>,
+    permits: Arc<Semaphore>,
     targets: HashMap<String, target::Running>,
+}
+
+impl Pool {
+    fn new(check: ActiveCheck) -> Self {
+        let permits = Arc::new(Semaphore::new(MAX_OF_POOL));
+        Self { policy: watch::Sender::new(check), permits, targets: HashMap::new() }
+    }
 }
 
 impl Prober {
@@ -69,9 +79,7 @@ impl Prober {
     pub fn set(&mut self, pool: &PoolName, check: Option<&ActiveCheck>, targets: Vec<Target>) {
         let Some(check) = check else { return self.remove(pool) };
         let Self { pools, shared, rng } = self;
-        let entry = pools
-            .entry(pool.clone())
-            .or_insert_with(|| Pool { policy: watch::Sender::new(check.clone()), targets: HashMap::new() });
+        let entry = pools.entry(pool.clone()).or_insert_with(|| Pool::new(check.clone()));
         entry.policy.send_if_modified(|current| {
             let differs = current != check;
             if differs {
@@ -87,7 +95,8 @@ impl Prober {
                 None if entry.targets.contains_key(&id) => continue,
                 None => {
                     let rng = SmallRng::new(rng.next_u64());
-                    target::Running::start(pool.clone(), target, entry.policy.subscribe(), shared.clone(), rng)
+                    let (policy, permits) = (entry.policy.subscribe(), entry.permits.clone());
+                    target::Running::start(target::OfPool { name: pool.clone(), policy, permits }, target, shared.clone(), rng)
                 }
             };
             entry.targets.insert(id, running);

@@ -26,7 +26,16 @@ const JITTER_PERCENT: u32 = 10;
 pub(crate) struct Shared {
     pub(crate) verdicts: mpsc::Sender<Verdict>,
     pub(crate) counts: Arc<Counts>,
-    /// Checks that may be on the wire at once.
+    /// Checks of all pools that may be on the wire at once.
+    pub(crate) permits: Arc<Semaphore>,
+}
+
+/// What the targets of one pool share.
+#[derive(Debug)]
+pub(crate) struct OfPool {
+    pub(crate) name: PoolName,
+    pub(crate) policy: watch::Receiver<ActiveCheck>,
+    /// Its checks that may be on the wire at once.
     pub(crate) permits: Arc<Semaphore>,
 }
 
@@ -38,15 +47,9 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(
-        pool: PoolName,
-        target: Target,
-        policy: watch::Receiver<ActiveCheck>,
-        shared: Shared,
-        rng: SmallRng,
-    ) -> Self {
+    pub(crate) fn start(pool: OfPool, target: Target, shared: Shared, rng: SmallRng) -> Self {
         let address = target.address;
-        Self { address, task: tokio::spawn(run(pool, target, policy, shared, rng)) }
+        Self { address, task: tokio::spawn(run(pool, target, shared, rng)) }
     }
 }
 
@@ -56,7 +59,8 @@ impl Drop for Running {
     }
 }
 
-async fn run(pool: PoolName, target: Target, mut policy: watch::Receiver<ActiveCheck>, shared: Shared, mut rng: SmallRng) {
+async fn run(pool: OfPool, target: Target, shared: Shared, mut rng: SmallRng) {
+    let OfPool { name: pool, mut policy, permits } = pool;
     let Target { id, address } = target;
     let mut current = policy.borrow_and_update().clone();
     let mut exchange = Exchange::new(&current.kind, address);
@@ -77,11 +81,13 @@ async fn run(pool: PoolName, target: Target, mut policy: watch::Receiver<ActiveC
             }
             () = sleep_until(next) => {}
         }
-        let Ok(permit) = shared.permits.acquire().await else { return };
+        // Its pool's first: who waits for that holds nothing that other pools want.
+        let Ok(of_pool) = permits.acquire().await else { return };
+        let Ok(of_all) = shared.permits.acquire().await else { return };
         next = Instant::now() + jittered(interval(&current), &mut rng);
         let limit = Duration::from_millis(current.timeout_ms.max(1));
         let reason = timeout(limit, exchange.run(address)).await.unwrap_or(CheckReason::Timeout);
-        drop(permit);
+        drop((of_pool, of_all));
         shared.counts.count(reason);
         if let Some(healthy) = check.observe(reason == CheckReason::Passing) {
             tracing::debug!(%pool, id, healthy, reason = reason.as_str(), "check turned");

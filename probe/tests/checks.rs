@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use evenkeel_probe::{CheckReason, Prober, Target, Verdict};
@@ -229,38 +229,63 @@ async fn an_id_at_another_address_starts_anew() {
     assert!(prober.counts().get(CheckReason::Passing) >= 5, "and is asked at its new address");
 }
 
-#[tokio::test]
-async fn no_more_than_256_checks_are_on_the_wire_at_once() {
-    let held = Arc::new(std::sync::Mutex::new(Vec::new()));
+/// A server that accepts and holds, and says how many connections it has had.
+async fn hang() -> (SocketAddr, Arc<AtomicUsize>, Arc<Mutex<Vec<TcpStream>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (streams, open) = (held.clone(), Arc::new(AtomicUsize::new(0)));
-    let opened = open.clone();
+    let (held, open) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+    let (streams, opened) = (held.clone(), open.clone());
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             streams.lock().unwrap().push(stream);
             opened.fetch_add(1, SeqCst);
         }
     });
-    let (mut prober, _verdicts) = Prober::new(1);
-    let targets = (0..300).map(|n| Target { id: format!("t{n}"), address }).collect();
-    prober.set(&name(), Some(&ActiveCheck { timeout_ms: 60_000, ..check(http()) }), targets);
-    timeout(LONG, async {
-        while open.load(SeqCst) < 256 {
+    (address, open, held)
+}
+
+async fn until(met: impl Fn() -> bool) {
+    let waiting = async {
+        while !met() {
             tokio::task::yield_now().await;
         }
-    })
-    .await
-    .unwrap();
+    };
+    timeout(LONG, waiting).await.unwrap();
+}
+
+/// Forty endpoints of one pool whose checks don't end by themselves.
+fn set_hanging(prober: &mut Prober, pool: &str, address: SocketAddr) {
+    let targets = (0..40).map(|n| Target { id: format!("t{n}"), address }).collect();
+    prober.set(&pool.parse().unwrap(), Some(&ActiveCheck { timeout_ms: 60_000, ..check(http()) }), targets);
+}
+
+#[tokio::test]
+async fn no_more_than_256_checks_are_on_the_wire_at_once() {
+    let (address, open, held) = hang().await;
+    let (mut prober, _verdicts) = Prober::new(1);
+    for pool in 0..9 {
+        set_hanging(&mut prober, &format!("shop/{pool}"), address);
+    }
+    until(|| open.load(SeqCst) >= 256).await;
     assert_eq!(open.load(SeqCst), 256);
     // Their end lets the others in.
-    held.lock().unwrap().clear();
-    timeout(LONG, async {
-        while open.load(SeqCst) < 300 {
-            tokio::task::yield_now().await;
-            held.lock().unwrap().clear();
-        }
+    until(|| {
+        held.lock().unwrap().clear();
+        open.load(SeqCst) >= 360
     })
-    .await
-    .unwrap();
+    .await;
+}
+
+#[tokio::test]
+async fn a_pool_whose_endpoints_all_hang_does_not_hold_up_another_pools_checks() {
+    let (address, open, _held) = hang().await;
+    let (mut prober, mut verdicts) = Prober::new(1);
+    let targets = (0..300).map(|n| Target { id: format!("t{n}"), address }).collect();
+    prober.set(&"shop/hangs".parse().unwrap(), Some(&ActiveCheck { timeout_ms: 60_000, ..check(http()) }), targets);
+    until(|| open.load(SeqCst) >= 32).await;
+    let (bad, _) = serve(|_| None).await;
+    // So many failures that all checks of the first pool have come due before the last of them.
+    prober.set(&name(), Some(&ActiveCheck { unhealthy_threshold: 10, ..check(http()) }), vec![target(bad)]);
+    assert_eq!(next(&mut verdicts).await, (false, CheckReason::Reset));
+    assert_eq!(open.load(SeqCst), 32);
 }
