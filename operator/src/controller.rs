@@ -275,6 +275,10 @@ impl Controller {
             endpoints: view.endpoints,
             consumers: view.consumers,
         }));
+        // Only at start: of a pool that was made later nobody has anything to keep.
+        if entry.state.view().is_none() && !self.shared.publisher.is_synced() {
+            changes.push(Change::Withhold(pool_name(key)));
+        }
         self.unsettle(key.clone(), now);
         self.reindex(key);
     }

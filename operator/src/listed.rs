@@ -83,12 +83,10 @@ pub fn down<'a>(uid: &'a str, objects: &'a Objects<'a>) -> impl Iterator<Item = 
 
 /// The edits that make the objects say what the pool's state is.
 pub fn edits(pool: &Key, state: &PoolState, since: &Since, objects: &Objects<'_>) -> Vec<Edit> {
-    // Nothing in force says nothing: after a restart with a rejected spec the last known list stays for people to see.
-    let Some(view) = state.view() else {
-        return Vec::new();
-    };
+    // Nothing in force lists nothing, though sidecars may use what they had: a list that nobody keeps up would lie.
+    let endpoints = state.view().map_or(&[][..], |view| &view.endpoints);
     let mut wanted: BTreeMap<u32, Vec<ListedEndpoint>> = BTreeMap::new();
-    for (n, endpoint) in allot(&view.endpoints, objects) {
+    for (n, endpoint) in allot(endpoints, objects) {
         let listed = listed(endpoint, since);
         wanted.entry(n).or_default().push(listed);
     }
@@ -287,6 +285,14 @@ mod tests {
         assert_eq!(told[0], (EndpointState::NotReady, "NotReady", "wednesday"));
         assert_eq!(told[1], (EndpointState::Usable, "Ready", "monday"));
         assert_eq!(spec.summary, "1/2");
+    }
+
+    #[test]
+    fn after_a_restart_with_a_refused_spec_no_object_says_usable_for_ever() {
+        let mut scene = Scene::new(endpoints(1..2));
+        scene.settle("monday");
+        scene.state = PoolState::new(&pool(2, json!({"slowStart": {}})));
+        assert_eq!(scene.settle("tuesday"), ["-web-1"]);
     }
 
     #[test]

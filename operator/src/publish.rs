@@ -5,7 +5,7 @@
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use evenkeel_wire::{Endpoint, Policy, PoolName, ServerFrame};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::watch;
@@ -14,6 +14,15 @@ use tokio::sync::watch;
 pub type Labels = BTreeMap<String, String>;
 /// The newest state of every pool.
 pub type Snapshot = BTreeMap<PoolName, Arc<Published>>;
+
+/// What the sessions go by, as one.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// The newest state of every pool.
+    pub pools: Arc<Snapshot>,
+    /// Pools that exist, but of which this operator has nothing to tell: see [`Change::Withhold`].
+    pub withheld: BTreeSet<PoolName>,
+}
 
 /// One pool as the sidecars are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +74,9 @@ pub enum Change {
         /// Whose pods may have it.
         consumers: ConsumerRule,
     },
+    /// The pool was there before this operator started, and its newest spec is refused: whoever has an earlier one in use
+    /// is to keep it, since the spec that it came from is known to nobody any more.
+    Withhold(PoolName),
     /// The pool is gone.
     Remove(PoolName),
 }
@@ -73,7 +85,7 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Publisher {
     lineage: String,
-    snapshot: ArcSwap<Snapshot>,
+    told: ArcSwap<Told>,
     namespaces: ArcSwap<BTreeMap<String, Labels>>,
     next_revision: AtomicU64,
     synced: AtomicBool,
@@ -85,7 +97,7 @@ impl Publisher {
     pub fn new(lineage: String) -> Self {
         Self {
             lineage,
-            snapshot: ArcSwap::default(),
+            told: ArcSwap::default(),
             namespaces: ArcSwap::default(),
             next_revision: AtomicU64::new(1),
             synced: AtomicBool::new(false),
@@ -100,7 +112,12 @@ impl Publisher {
 
     /// The newest state of every pool; empty until [`Self::is_synced`].
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot.load_full()
+        self.told.load().pools.clone()
+    }
+
+    /// The newest state of every pool, and which pools are withheld.
+    pub fn told(&self) -> Arc<Told> {
+        self.told.load_full()
     }
 
     /// Changes each time that the snapshot, a namespace's labels or the sync does.
@@ -123,7 +140,8 @@ impl Publisher {
         if changes.is_empty() {
             return Vec::new();
         }
-        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        let before = self.told.load();
+        let (mut snapshot, mut withheld) = (Snapshot::clone(&before.pools), before.withheld.clone());
         let mut revisions = Vec::new();
         for change in changes {
             match change {
@@ -131,15 +149,20 @@ impl Publisher {
                     let revision = self.next_revision.fetch_add(1, Ordering::Relaxed);
                     let lines = ServerFrame::encode_pool(&pool, revision, &policy, &endpoints);
                     let published = Published { revision, generation: policy.generation, lines: lines.into(), consumers };
+                    withheld.remove(&pool);
                     snapshot.insert(pool.clone(), Arc::new(published));
                     revisions.push((pool, revision));
                 }
+                Change::Withhold(pool) => {
+                    withheld.insert(pool);
+                }
                 Change::Remove(pool) => {
+                    withheld.remove(&pool);
                     snapshot.remove(&pool);
                 }
             }
         }
-        self.snapshot.store(Arc::new(snapshot));
+        self.told.store(Arc::new(Told { pools: Arc::new(snapshot), withheld }));
         self.wake();
         revisions
     }

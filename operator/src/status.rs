@@ -93,7 +93,7 @@ fn accepted(pool: &PoolState) -> Verdict {
         }
         Acceptance::Rejected { reason, message } => {
             let kept = pool.view().map_or_else(
-                || "; nothing is in force".into(),
+                || "; nothing is in force but what sidecars had from an operator before this one".into(),
                 |view| format!("; generation {} stays in force", view.policy.generation),
             );
             Verdict::new(false, reason, format!("{message}{kept}"))

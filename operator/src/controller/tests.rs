@@ -84,6 +84,10 @@ impl Bench {
         bench
     }
 
+    fn withheld(&self) -> Vec<String> {
+        self.controller.shared.publisher.told().withheld.iter().map(ToString::to_string).collect()
+    }
+
     fn published(&self) -> Vec<String> {
         self.controller.shared.publisher.snapshot().keys().map(ToString::to_string).collect()
     }
@@ -140,6 +144,21 @@ async fn a_bad_pool_is_told_so_and_disturbs_no_other() {
     let written = bench.settled().await;
     assert_eq!(written.len(), 1, "{written:?}");
     assert_eq!(reason(&written[&format!("{STATUS}/spoilt/status")]), "SourceNotSupported");
+}
+
+#[tokio::test]
+async fn after_a_restart_with_a_refused_spec_the_pool_is_withheld_until_it_is_good_or_gone() {
+    let pools = vec![("bad", pool(2, bad())), ("unread", pool(2, json!({"x": 1}))), ("good", pool(1, json!({})))];
+    let mut bench = Bench::synced(pools).await;
+    assert_eq!((bench.published(), bench.withheld()), (vec!["shop/good".into()], vec!["shop/bad".into(), "shop/unread".into()]));
+    bench.put("bad", pool(3, bad()));
+    bench.put("new", pool(1, bad()));
+    bench.turn();
+    assert_eq!(bench.withheld(), ["shop/bad", "shop/unread"], "of a new one nobody has anything");
+    bench.put("bad", pool(4, json!({})));
+    bench.see(Observation::Pool(Seen::Deleted(key("unread"))));
+    bench.turn();
+    assert_eq!((bench.published(), bench.withheld()), (vec!["shop/bad".into(), "shop/good".into()], vec![]));
 }
 
 #[tokio::test]

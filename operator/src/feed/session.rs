@@ -4,11 +4,11 @@
 
 use super::lines::{LineError, Lines};
 use super::sessions::Membership;
-use super::wanted::{Wanted, WantedError, compare};
+use super::wanted::{EARLIER, Wanted, WantedError, compare};
 use crate::publish::Publisher;
 use bytes::Bytes;
 use evenkeel_wire::{ClientFrame, ClientHello, FrameError, Goodbye, PoolName, ServerFrame, ServerHello, VERSION};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -127,6 +127,8 @@ pub(super) struct Session {
 #[derive(Default)]
 pub(super) struct Talk {
     known: BTreeMap<PoolName, u64>,
+    /// What the sidecar said that it has, of whatever lineage.
+    has: BTreeSet<PoolName>,
     heard: u64,
     sent: u64,
     deaf: bool,
@@ -185,9 +187,10 @@ impl Session {
         }
         let wanted = Wanted::try_new(&pools, &self.namespace)?;
         let mine = self.publisher.lineage();
+        let have: BTreeMap<PoolName, u64> = have.into_iter().filter_map(|(name, n)| Some((name.parse().ok()?, n))).collect();
+        self.talk.has = have.keys().cloned().collect();
         if lineage.as_deref() == Some(mine) {
-            let have = have.into_iter().filter_map(|(name, revision)| Some((name.parse().ok()?, revision)));
-            self.talk.known = have.collect();
+            self.talk.known = have;
         }
         let hello = ServerHello { version: VERSION, lineage: mine.into() };
         self.send(ServerFrame::Hello(hello).encode().into()).await?;
@@ -196,12 +199,15 @@ impl Session {
 
     /// Names what the sidecar has already by a bare commit: it would drop at `synced` what nobody named.
     async fn confirm_known(&mut self, wanted: &Wanted) -> Result<(), End> {
-        let snapshot = self.publisher.snapshot();
-        let visible = wanted.find_visible(self.labels().as_ref(), &snapshot);
+        let told = self.publisher.told();
+        let visible = wanted.find_visible(self.labels().as_ref(), &told.pools);
         let known = visible.iter().filter(|(name, pool)| self.talk.known.get(name) == Some(&pool.revision));
         let known: Vec<_> = known.map(|(name, pool)| (name.clone(), pool.revision)).collect();
         self.membership.offered(known.iter().map(|(name, _)| name));
-        for (pool, revision) in known {
+        let has = |pool: &PoolName| self.talk.has.contains(pool);
+        let withheld: Vec<_> = wanted.find_withheld(&told.withheld, has).into_iter().map(|pool| (pool, EARLIER)).collect();
+        self.talk.known.extend(withheld.iter().cloned());
+        for (pool, revision) in known.into_iter().chain(withheld) {
             self.send(ServerFrame::Commit { pool, revision }.encode().into()).await?;
         }
         Ok(())
@@ -209,8 +215,9 @@ impl Session {
 
     /// Tells what the sidecar doesn't know yet. What goes comes first: its ports may be needed by what comes.
     async fn catch_up(&mut self, wanted: &Wanted) -> Result<(), End> {
-        let snapshot = self.publisher.snapshot();
-        let step = compare(&self.talk.known, &wanted.find_visible(self.labels().as_ref(), &snapshot));
+        let told = self.publisher.told();
+        let visible = wanted.find_visible(self.labels().as_ref(), &told.pools);
+        let step = compare(&self.talk.known, &visible, &told.withheld);
         for pool in step.remove {
             self.talk.known.remove(&pool);
             self.membership.withdrawn(&pool);
@@ -272,6 +279,8 @@ impl Session {
         }
         match ClientFrame::decode(&line)? {
             ClientFrame::Ack { pool, revision } => self.membership.acked(&pool, revision),
+            // What follows from having named a withheld pool, of which nobody has that revision.
+            ClientFrame::Nack(nack) if nack.revision == EARLIER => {}
             ClientFrame::Nack(nack) => {
                 tracing::warn!(namespace = self.namespace, pool = %nack.pool, revision = nack.revision, reason = nack.reason, "a sidecar refuses a revision");
                 self.membership.nacked(&nack.pool, nack.revision, &nack.reason);

@@ -247,6 +247,25 @@ async fn within_a_lineage_only_what_differs_is_told_and_what_is_gone_is_removed(
 }
 
 #[tokio::test]
+async fn what_is_withheld_after_a_restart_is_named_so_that_it_stays_and_goes_only_when_it_is_gone() {
+    let server = Server::started().await;
+    server.publisher.apply(vec![Change::Withhold(name("shop/bad")), Change::Withhold(name("stock/bad"))]);
+    let wanted = ["shop/*", "stock/bad"];
+    let synced = |frame: &ServerFrame| *frame == ServerFrame::Synced;
+    let have = [("shop/bad", 7), ("stock/bad", 0)];
+    let mut has = server.open("shop", hello_with(vec![1], Some("before"), &wanted, &have)).await;
+    let told = ["pool shop/cart", "endpoints shop/cart 1", "commit shop/cart 1", "synced"];
+    let seen = has.until(synced).await;
+    assert_eq!(seen, [&["hello first", "commit shop/bad 0", "commit stock/bad 0"][..], &told].concat());
+    let mut fresh = server.open("shop", hello(&wanted)).await;
+    let seen = fresh.until(synced).await;
+    assert_eq!(seen, [&["hello first", "commit shop/bad 0"][..], &told].concat(), "another's is named to who has it only");
+    server.publisher.apply(vec![put("stock/bad", 1, ConsumerRule::All), Change::Remove(name("shop/bad"))]);
+    let seen = has.until(|frame| matches!(frame, ServerFrame::Commit { .. })).await;
+    assert_eq!(seen, ["remove shop/bad", "pool stock/bad", "endpoints stock/bad 1", "commit stock/bad 3"]);
+}
+
+#[tokio::test]
 async fn a_slow_reader_skips_revisions_and_ends_with_the_newest() {
     let server = Server::started().await;
     let mut slow = server.open_slowly("shop", hello(&["shop/cart"]), 16).await;

@@ -61,6 +61,13 @@ impl Wanted {
             .map(|(name, pool)| (name.clone(), pool.clone()))
             .collect()
     }
+
+    /// The withheld pools that it asks for and may know of: those of its own namespace, and those that it `has` already.
+    pub(super) fn find_withheld(&self, withheld: &BTreeSet<PoolName>, has: impl Fn(&PoolName) -> bool) -> Vec<PoolName> {
+        let asked = |pool: &PoolName| self.names.contains(pool) || (self.all_own && pool.namespace == self.own);
+        let kept = withheld.iter().filter(|pool| asked(pool) && (pool.namespace == self.own || has(pool)));
+        kept.cloned().collect()
+    }
 }
 
 fn short(entry: &str) -> String {
@@ -76,12 +83,16 @@ pub(super) struct Step {
     pub(super) remove: Vec<PoolName>,
 }
 
-/// Compares what a session knows (pool → revision) with what it should.
-pub(super) fn compare(known: &BTreeMap<PoolName, u64>, visible: &Snapshot) -> Step {
+/// Stands for a revision of which only the sidecar knows what it was. None has this number.
+pub(super) const EARLIER: u64 = 0;
+
+/// Compares what a session knows (pool → revision) with what it should. What is `withheld` stays as it was.
+pub(super) fn compare(known: &BTreeMap<PoolName, u64>, visible: &Snapshot, withheld: &BTreeSet<PoolName>) -> Step {
+    let stays = |name: &PoolName, revision: u64| visible.contains_key(name) || (revision == EARLIER && withheld.contains(name));
     let changed = visible.iter().filter(|(name, pool)| known.get(name) != Some(&pool.revision));
     Step {
         send: changed.map(|(name, pool)| (name.clone(), pool.clone())).collect(),
-        remove: known.keys().filter(|name| !visible.contains_key(name)).cloned().collect(),
+        remove: known.iter().filter(|(name, revision)| !stays(name, **revision)).map(|(name, _)| name.clone()).collect(),
     }
 }
 
@@ -137,8 +148,17 @@ mod tests {
         let pools = snapshot(&[("shop/cart", 4, ConsumerRule::Same), ("shop/pay", 2, ConsumerRule::Same)]);
         let known = [("shop/cart", 3), ("shop/pay", 2), ("shop/old", 1)];
         let known = known.map(|(name, revision)| (name.parse().unwrap(), revision)).into();
-        let step = compare(&known, &pools);
+        let step = compare(&known, &pools, &BTreeSet::new());
         assert_eq!(step.send.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(), ["shop/cart"]);
         assert_eq!(step.remove.iter().map(PoolName::to_string).collect::<Vec<_>>(), ["shop/old"]);
+    }
+
+    #[test]
+    fn a_withheld_pool_is_known_to_its_own_namespace_and_to_who_has_it() {
+        let withheld = ["shop/cart", "stock/all", "stock/lost"].map(|name| name.parse().unwrap()).into();
+        let has = |pool: &PoolName| pool.name == "all";
+        let found = wanted(&["shop/*", "stock/all", "stock/lost"]).unwrap().find_withheld(&withheld, has);
+        assert_eq!(found.iter().map(PoolName::to_string).collect::<Vec<_>>(), ["shop/cart", "stock/all"]);
+        assert!(wanted(&["shop/pay"]).unwrap().find_withheld(&withheld, has).is_empty());
     }
 }

@@ -192,7 +192,9 @@ impl Follower {
     fn hello(&self) -> Vec<u8> {
         let pools = self.settings.pools.clone();
         let Held { lineage, revisions } = self.held.clone();
-        let have = revisions.into_iter().map(|(pool, revision)| (pool.to_string(), revision)).collect();
+        // What is in use from an operator before: that it is had says that it may be kept, 0 that its revision means nothing.
+        let earlier = self.control.revisions().into_keys().map(|pool| (pool, 0));
+        let have = earlier.chain(revisions).map(|(pool, revision)| (pool.to_string(), revision)).collect();
         ClientFrame::Hello(ClientHello { versions: vec![VERSION], lineage, pools, have }).encode()
     }
 
