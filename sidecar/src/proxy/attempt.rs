@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
-/// The attempts of one request on one pool. Each pick is another endpoint.
+/// The attempts of one request on one pool. Each pick is another endpoint; each but the first looks at the pool as it is
+/// by then.
 pub(crate) struct Attempts {
     pool: Arc<PoolEntry>,
     key: Option<u64>,
@@ -37,7 +38,7 @@ pub(crate) enum Upstream<S> {
 /// Why a request reached no endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unreached {
-    /// There was none (left) to pick.
+    /// There was none (left) to pick, or the pool has gone.
     NoEndpoint(NoEndpoint),
     /// The last connect failed and no retry was left.
     Connect(ConnectError),
@@ -100,7 +101,7 @@ impl Attempts {
         Self { pool, key, tried: Vec::new(), retries_left }
     }
 
-    /// The pool that is tried.
+    /// The pool that is tried, as of the last pick.
     pub(crate) fn pool(&self) -> &Arc<PoolEntry> {
         &self.pool
     }
@@ -113,7 +114,7 @@ impl Attempts {
         mut keep: impl FnMut(&Chosen) -> Option<S>,
     ) -> Result<(Chosen, Upstream<S>), Unreached> {
         loop {
-            let chosen = self.pick(worker).map_err(Unreached::NoEndpoint)?;
+            let chosen = self.pick(worker)?;
             if let Some(kept) = keep(&chosen) {
                 return Ok((chosen, Upstream::Kept(kept)));
             }
@@ -124,13 +125,28 @@ impl Attempts {
         }
     }
 
-    /// Picks an endpoint that hasn't been tried yet.
-    pub(crate) fn pick(&self, worker: &Worker) -> Result<Chosen, NoEndpoint> {
-        let args = PickArgs { key: self.key, tried: &self.tried };
-        let pick = worker.with_rng(|rng| self.pool.balance().pick(args, Instant::now(), rng))?;
-        self.pool.metrics().shard(worker.index()).count_pick(pick.reason);
-        let member = self.pool.member(pick.lease.endpoint()).clone();
-        Ok(Chosen { lease: pick.lease, member })
+    /// Picks an endpoint that hasn't been tried yet and hasn't left the pool.
+    pub(crate) fn pick(&mut self, worker: &Worker) -> Result<Chosen, Unreached> {
+        loop {
+            let args = PickArgs { key: self.key, tried: &self.tried };
+            let pick = worker.with_rng(|rng| self.pool.balance().pick(args, Instant::now(), rng));
+            let pick = pick.map_err(Unreached::NoEndpoint)?;
+            let member = self.pool.member(pick.lease.endpoint()).clone();
+            let chosen = Chosen { lease: pick.lease, member };
+            if !chosen.member.is_gone() {
+                self.pool.metrics().shard(worker.index()).count_pick(pick.reason);
+                return Ok(chosen);
+            }
+            self.pass_over(worker, chosen)?;
+        }
+    }
+
+    /// The endpoint isn't to be picked again; the next pick is from the pool as it is now.
+    pub(crate) fn pass_over(&mut self, worker: &Worker, chosen: Chosen) -> Result<(), Unreached> {
+        self.tried.push(chosen.lease.endpoint().clone());
+        let now = worker.table().pools().get(self.pool.name()).cloned();
+        self.pool = now.ok_or(Unreached::NoEndpoint(NoEndpoint::Empty))?;
+        Ok(())
     }
 
     /// A new connection to the chosen endpoint, within the pool's connect timeout.
@@ -162,7 +178,6 @@ impl Attempts {
         }
         self.retries_left -= 1;
         self.pool.metrics().shard(worker.index()).count_retry(retried);
-        self.tried.push(chosen.lease.endpoint().clone());
-        Ok(())
+        self.pass_over(worker, chosen)
     }
 }

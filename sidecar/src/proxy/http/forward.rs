@@ -103,7 +103,7 @@ impl Connection {
     async fn establish(&self, attempts: &mut Attempts, may_reuse: bool) -> Result<(Chosen, Upstream), Unreached> {
         let idle = &self.worker.http().idle;
         let keep = |chosen: &Chosen| match may_reuse {
-            true => idle.borrow_mut().take(chosen.member().endpoint(), self.now),
+            true => idle.borrow_mut().take(chosen.member(), self.now),
             false => None,
         };
         let (chosen, way) = attempts.establish(&self.worker, keep).await?;
@@ -114,8 +114,12 @@ impl Connection {
         Ok((chosen, upstream))
     }
 
-    /// After a stale connection: a new one to the same endpoint, or to another if it refuses.
+    /// After a stale connection: a new one to the same endpoint, or to another if it refuses or has left the pool.
     async fn renew(&self, attempts: &mut Attempts, stale: Chosen) -> Result<(Chosen, Upstream), Unreached> {
+        if stale.member().is_gone() {
+            attempts.pass_over(&self.worker, stale)?;
+            return self.establish(attempts, false).await;
+        }
         match attempts.connect(&stale).await {
             Ok(stream) => Ok((stale, self.new_upstream(attempts, stream))),
             Err(error) => {
@@ -218,7 +222,7 @@ impl Connection {
             return;
         }
         upstream.reused = true;
-        let first = self.worker.http().idle.borrow_mut().put(member.endpoint(), upstream, self.now + time);
+        let first = self.worker.http().idle.borrow_mut().put(member, upstream, self.now + time);
         if first {
             tokio::task::spawn_local(sweep(self.worker.clone()));
         }
@@ -231,7 +235,7 @@ fn may_stay(request: &Request, request_read: bool) -> bool {
     request_read && request.keep_alive && request.version == crate::http1::Version::Http11
 }
 
-/// Closes what has waited too long, until nothing waits any more.
+/// Closes what has waited too long or for an endpoint that has left, until nothing waits any more.
 async fn sweep(worker: Rc<Worker>) {
     loop {
         tokio::time::sleep(SWEEP).await;

@@ -1,5 +1,6 @@
-//! Upstream connections that wait for their next request: one worker's own, by endpoint. They are short-lived, since a
-//! server that closes while a request is on its way makes the proxy guess.
+//! Upstream connections that wait for their next request: one worker's own, by member of a pool. They are short-lived,
+//! since a server that closes while a request is on its way makes the proxy guess; and none outlives its membership, since
+//! a stranger may have the address next.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exchange::Upstream;
-use evenkeel_balance::Endpoint;
+use crate::table::Member;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -15,8 +16,8 @@ use tokio::time::Instant;
 const IDLE: Duration = Duration::from_secs(4);
 /// The longest it waits whatever the server says.
 const MAX_IDLE: Duration = Duration::from_secs(55);
-/// The most that wait for one endpoint.
-const MAX_PER_ENDPOINT: usize = 1024;
+/// The most that wait for one member.
+const MAX_PER_MEMBER: usize = 1024;
 
 /// How long a connection may wait, given the seconds of the server's `Keep-Alive`: a second less than the server waits.
 /// `None`: it may not.
@@ -30,12 +31,12 @@ pub(super) fn idle_time(server: Option<u64>) -> Option<Duration> {
 /// The waiting connections.
 #[derive(Default)]
 pub(super) struct Idle {
-    endpoints: HashMap<usize, Waiting, BuildHasherDefault<AddressHasher>>,
+    members: HashMap<usize, Waiting, BuildHasherDefault<AddressHasher>>,
 }
 
 struct Waiting {
-    /// Keeps the record, and with it the address that is its key, alive.
-    endpoint: Arc<Endpoint>,
+    /// Kept alive, and with it the address that is its key.
+    member: Arc<Member>,
     free: Vec<Free>,
 }
 
@@ -46,8 +47,11 @@ struct Free {
 
 impl Idle {
     /// The connection that has waited least, if one is still good.
-    pub(super) fn take(&mut self, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Upstream> {
-        let waiting = self.endpoints.get_mut(&Arc::as_ptr(endpoint).addr())?;
+    pub(super) fn take(&mut self, member: &Arc<Member>, now: Instant) -> Option<Upstream> {
+        let waiting = self.members.get_mut(&Arc::as_ptr(member).addr())?;
+        if member.is_gone() {
+            waiting.free.clear();
+        }
         while let Some(Free { upstream, until }) = waiting.free.pop() {
             if now < until && is_silent(&upstream.stream) {
                 return Some(upstream);
@@ -57,24 +61,24 @@ impl Idle {
     }
 
     /// Keeps a connection until then. Whether it is the first: then someone should [`Idle::sweep`] from now on.
-    pub(super) fn put(&mut self, endpoint: &Arc<Endpoint>, upstream: Upstream, until: Instant) -> bool {
-        let first = self.endpoints.is_empty();
-        let key = Arc::as_ptr(endpoint).addr();
-        let waiting = self.endpoints.entry(key).or_insert_with(|| Waiting { endpoint: endpoint.clone(), free: Vec::new() });
-        debug_assert!(Arc::ptr_eq(&waiting.endpoint, endpoint));
-        if waiting.free.len() < MAX_PER_ENDPOINT {
+    pub(super) fn put(&mut self, member: &Arc<Member>, upstream: Upstream, until: Instant) -> bool {
+        let first = self.members.is_empty();
+        let key = Arc::as_ptr(member).addr();
+        let waiting = self.members.entry(key).or_insert_with(|| Waiting { member: member.clone(), free: Vec::new() });
+        debug_assert!(Arc::ptr_eq(&waiting.member, member));
+        if waiting.free.len() < MAX_PER_MEMBER {
             waiting.free.push(Free { upstream, until });
         }
         first
     }
 
-    /// Closes what has waited too long or was ended by its server; whether some are left.
+    /// Closes what has waited too long, was ended by its server, or leads to what has left its pool; whether some are left.
     pub(super) fn sweep(&mut self, now: Instant) -> bool {
-        self.endpoints.retain(|_, waiting| {
-            waiting.free.retain(|free| now < free.until && is_silent(&free.upstream.stream));
+        self.members.retain(|_, waiting| {
+            waiting.free.retain(|free| !waiting.member.is_gone() && now < free.until && is_silent(&free.upstream.stream));
             !waiting.free.is_empty()
         });
-        !self.endpoints.is_empty()
+        !self.members.is_empty()
     }
 }
 

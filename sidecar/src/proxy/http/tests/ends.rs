@@ -294,3 +294,16 @@ fn an_idle_upstream_connection_is_closed_after_four_seconds_or_sooner_if_the_ser
         }
     });
 }
+
+#[test]
+fn connections_kept_for_an_endpoint_that_leaves_are_closed_within_a_second() {
+    with_paused_clock(async {
+        let server = Server::start(V4).await;
+        let proxy = Proxy::start(&[server.address()]).await;
+        let (_client, mut upstream) = kept(&server, &proxy).await;
+        let start = tokio::time::Instant::now();
+        proxy.relist(&[], &[]);
+        upstream.expect_end().await;
+        assert!(start.elapsed() < Duration::from_millis(1100), "{:?}", start.elapsed());
+    });
+}

@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Longer than anything here takes; a test that hangs fails.
 const PATIENCE: Duration = Duration::from_secs(10);
+const NAME: &str = "test/pool";
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
@@ -40,6 +41,7 @@ struct Proxy {
     endpoints: Vec<Arc<Endpoint>>,
     worker: Rc<Worker>,
     table: Arc<ArcSwap<Table>>,
+    book: Book,
 }
 
 /// What a pool does about failures and keys.
@@ -61,7 +63,7 @@ impl Proxy {
         let address = listener.local_addr().expect("an address");
         let book = Book::new();
         let endpoints: Vec<_> = endpoints.iter().map(|at| book.enter(spec(*at))).collect();
-        let pool = pool(&endpoints, shape, address.port());
+        let pool = pool(&endpoints.iter().map(member).collect::<Vec<_>>(), shape, address.port());
         let table = Arc::new(ArcSwap::from_pointee(table([pool])));
         let shared = Shared { table: table.clone(), lifecycle: Arc::default(), access_log: false, pod_ip: None };
         let worker = Rc::new(Worker::new(0, shared, 7));
@@ -71,7 +73,7 @@ impl Proxy {
                 tokio::task::spawn_local(serve(accepting.clone(), client, peer, address.port()));
             }
         });
-        Self { address, endpoints, worker, table }
+        Self { address, endpoints, worker, table, book }
     }
 
     async fn connect(&self) -> Peer {
@@ -87,6 +89,18 @@ impl Proxy {
 
     fn pool(&self) -> Arc<PoolEntry> {
         super::find_pool(&self.worker, self.address.port()).expect("a pool")
+    }
+
+    /// The pool's next list: those that stay keep their membership, the others leave, then the new ones are there.
+    fn relist(&self, stay: &[&Server], come: &[&Server]) {
+        let (before, book) = (self.pool(), &self.book);
+        let stays = |member: &&Arc<Member>| stay.iter().any(|server| server.address() == member.endpoint().address());
+        let (stayed, left): (Vec<_>, Vec<_>) = before.members().partition(stays);
+        let came = come.iter().map(|server| member(&book.enter(spec(server.address()))));
+        let members: Vec<_> = stayed.into_iter().cloned().chain(came).collect();
+        let shape = Shape { max_retries: before.policy().retry.max_retries, ..Shape::default() };
+        self.table.store(Arc::new(table([pool(&members, shape, self.address.port())])));
+        left.into_iter().for_each(|member| member.retire());
     }
 
     fn in_flight(&self) -> u32 {
@@ -109,8 +123,14 @@ fn spec(address: SocketAddr) -> EndpointSpec {
     EndpointSpec { ring_key: id.clone(), id, address, weight: 100, zone: None, health: Health::Usable }
 }
 
-fn pool(endpoints: &[Arc<Endpoint>], shape: Shape, port: u16) -> PoolEntry {
-    let name: PoolName = "test/pool".parse().expect("a name");
+/// A membership of its own, though not the first.
+fn member(endpoint: &Arc<Endpoint>) -> Arc<Member> {
+    let metrics = Registry::new(1).pool(&NAME.parse().expect("a name"));
+    Arc::new(Member::new(endpoint.clone(), metrics.enter(endpoint.id(), endpoint.id())))
+}
+
+fn pool(members: &[Arc<Member>], shape: Shape, port: u16) -> PoolEntry {
+    let name: PoolName = NAME.parse().expect("a name");
     let metrics = Registry::new(1).pool(&name);
     let (algorithm, wire) = if shape.keys.is_empty() {
         (evenkeel_balance::Algorithm::RoundRobin, evenkeel_wire::Algorithm::RoundRobin)
@@ -135,13 +155,9 @@ fn pool(endpoints: &[Arc<Endpoint>], shape: Shape, port: u16) -> PoolEntry {
         connect_timeout_ms: 1000,
     };
     let config = Config { algorithm, panic_threshold: 0, passive: shape.passive };
-    let balance = evenkeel_balance::Pool::try_new(config, endpoints.to_vec(), 7).expect("a pool");
-    let members = endpoints.iter().map(|endpoint| {
-        let series = metrics.enter(endpoint.id(), endpoint.id());
-        Arc::new(Member::new(endpoint.clone(), series))
-    });
-    let members: Vec<_> = members.collect();
-    PoolEntry::new(name, 1, Arc::new(policy), balance, members, metrics)
+    let endpoints = members.iter().map(|member| member.endpoint().clone()).collect();
+    let balance = evenkeel_balance::Pool::try_new(config, endpoints, 7).expect("a pool");
+    PoolEntry::new(name, 1, Arc::new(policy), balance, members.to_vec(), metrics)
 }
 
 /// The upstream side, raw: the test accepts, reads and writes.

@@ -1,6 +1,8 @@
 //! What is sent again, and what never is.
 
 use super::*;
+use crate::proxy::attempt::{Attempts, ConnectError, Unreached};
+use evenkeel_balance::NoEndpoint;
 
 #[test]
 fn a_refused_connect_moves_on_to_another_endpoint() {
@@ -177,5 +179,60 @@ fn after_a_stale_connection_a_refused_connect_still_moves_on() {
         at_first.send(OK).await;
         client.expect(OK).await;
         assert_eq!(proxy.in_flight(), 0);
+    });
+}
+
+#[test]
+fn what_is_sent_again_goes_to_the_pool_as_it_is_and_not_to_an_endpoint_that_has_left() {
+    on_both_families(async |ip| {
+        let (left, came) = (Server::start(ip).await, Server::start(ip).await);
+        let proxy = Proxy::start_with(&[left.address()], Shape::default()).await;
+        let (mut client, mut stale) = kept(&left, &proxy).await;
+        client.send(GET).await;
+        stale.expect(GET).await;
+        proxy.relist(&[], &[&came]);
+        drop(stale);
+        let mut second = came.accept().await;
+        second.expect(GET).await;
+        second.send(OK).await;
+        client.expect(OK).await;
+        left.saw_nobody().await;
+        assert_eq!(proxy.in_flight(), 0);
+    });
+}
+
+#[test]
+fn a_pick_passes_over_what_has_left_and_a_retry_sees_what_has_come() {
+    on_both_families(async |ip| {
+        let [left, stays, came] = [Server::start(ip).await, Server::start(ip).await, Server::start(ip).await];
+        for _ in 0..4 {
+            let proxy = Proxy::start(&[left.address(), stays.address()]).await;
+            let mut attempts = Attempts::new(proxy.pool(), None);
+            proxy.relist(&[&stays], &[]);
+            let chosen = attempts.pick(&proxy.worker).expect("one is left");
+            assert_eq!(chosen.address(), stays.address());
+            proxy.relist(&[&stays], &[&came]);
+            attempts.give_up(&proxy.worker, chosen, ConnectError::Refused).expect("a retry is left");
+            assert_eq!(attempts.pick(&proxy.worker).expect("one has come").address(), came.address());
+            let gone = attempts.pick(&proxy.worker).expect("again");
+            proxy.table.store(Arc::default());
+            let end = attempts.pass_over(&proxy.worker, gone).expect_err("the pool has gone");
+            assert_eq!(end, Unreached::NoEndpoint(NoEndpoint::Empty));
+        }
+    });
+}
+
+#[test]
+fn an_endpoint_that_comes_back_gets_a_new_connection() {
+    on_both_families(async |ip| {
+        let server = Server::start(ip).await;
+        let proxy = Proxy::start(&[server.address()]).await;
+        let (mut client, _kept) = kept(&server, &proxy).await;
+        proxy.relist(&[], &[&server]);
+        client.send(GET).await;
+        let mut second = server.accept().await;
+        second.expect(GET).await;
+        second.send(OK).await;
+        client.expect(OK).await;
     });
 }
