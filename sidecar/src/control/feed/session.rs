@@ -23,7 +23,9 @@ pub(super) async fn follow(follower: &mut Follower, mut connection: Connection) 
     let (mut lines, mut assembly) = (Lines::default(), Assembly::default());
     let mut heartbeat = Heartbeat::new();
     loop {
+        // What is here already counts before the time that it took to be read.
         let bytes = tokio::select! {
+            biased;
             bytes = connection.lines.data() => Some(bytes.ok_or(FeedError::Ended)??),
             dead = heartbeat.beat(&mut connection.ping) => return Err(dead),
             () = follower.meanwhile() => None,
@@ -148,7 +150,9 @@ impl Heartbeat {
     /// Ends when the stream is dead. May be dropped at any await.
     async fn beat(&mut self, ping: &mut h2::PingPong) -> FeedError {
         loop {
+            // After a while without a turn here all of these may be due at once.
             tokio::select! {
+                biased;
                 pong = std::future::poll_fn(|cx| ping.poll_pong(cx)), if self.asked => match pong {
                     Ok(_) => self.asked = false,
                     Err(error) => return error.into(),
@@ -164,6 +168,35 @@ impl Heartbeat {
                     self.asked = true;
                     self.next_ping = Instant::now() + PING;
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::ready;
+    use tokio::time::sleep;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_came_in_time_counts_however_late_it_is_read() {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(async move {
+            let mut served = h2::server::handshake(far).await.expect("speaks HTTP/2");
+            while served.accept().await.is_some() {}
+        });
+        let (_requests, mut connection) = h2::client::handshake(near).await.expect("speaks HTTP/2");
+        let mut ping = connection.ping_pong().expect("taken once");
+        tokio::spawn(connection);
+        let mut heartbeat = Heartbeat::new();
+        for _ in 0..30 {
+            sleep(PING + Duration::from_millis(1)).await;
+            heartbeat.heard();
+            tokio::select! {
+                biased;
+                dead = heartbeat.beat(&mut ping) => panic!("{dead}"),
+                () = ready(()) => {}
             }
         }
     }
