@@ -13,8 +13,7 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use tokio::runtime::LocalOptions;
+use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::AbortHandle;
 
@@ -102,15 +101,29 @@ impl Worker {
     }
 }
 
-/// Starts the thread; it ends when the sender of `commands` is dropped.
-pub(crate) fn spawn(index: usize, shared: Shared, seed: u64, commands: UnboundedReceiver<Command>) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-    {
-        Ok(runtime) => runtime.block_on(serve(Rc::new(Worker::new(index, shared, seed)), commands)),
-        Err(error) => tracing::error!(index, %error, "a worker found no resources to start"),
-    })
+/// Starts the thread and waits until it can serve; it ends when the sender of `commands` is dropped.
+pub(crate) fn spawn(index: usize, shared: Shared, seed: u64, commands: UnboundedReceiver<Command>) -> io::Result<()> {
+    let build = || tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let run = move |runtime: LocalRuntime| runtime.block_on(serve(Rc::new(Worker::new(index, shared, seed)), commands));
+    start_thread(format!("worker-{index}"), build, run)
+}
+
+/// Builds something in a new thread and runs it there. That it cannot be built is this call's error: a thread that dies
+/// unnoticed would leave sockets behind that nobody accepts on.
+fn start_thread<T>(
+    name: String,
+    build: impl FnOnce() -> io::Result<T> + Send + 'static,
+    run: impl FnOnce(T) + Send + 'static,
+) -> io::Result<()> {
+    let (told, ready) = std::sync::mpsc::sync_channel(1);
+    std::thread::Builder::new().name(name).spawn(move || match build() {
+        Ok(built) => {
+            let _ = told.send(Ok(()));
+            run(built);
+        }
+        Err(error) => drop(told.send(Err(error))),
+    })?;
+    ready.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended before it began")))
 }
 
 async fn serve(worker: Rc<Worker>, mut commands: UnboundedReceiver<Command>) {
@@ -147,6 +160,14 @@ mod tests {
     fn worker(pod_ip: Option<IpAddr>) -> Worker {
         let shared = Shared { table: Arc::default(), lifecycle: Arc::default(), access_log: false, pod_ip };
         Worker::new(0, shared, 1)
+    }
+
+    #[test]
+    fn a_worker_that_finds_no_resources_is_an_error_of_the_start() {
+        let none = || Err::<(), _>(io::ErrorKind::OutOfMemory.into());
+        let started = start_thread("worker".into(), none, |()| unreachable!("nothing was built"));
+        assert_eq!(started.map_err(|error| error.kind()), Err(io::ErrorKind::OutOfMemory));
+        start_thread("worker".into(), || Ok(()), |()| {}).expect("starts");
     }
 
     #[test]
