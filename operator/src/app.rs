@@ -18,6 +18,7 @@ use crate::listen::{self, Listen};
 use crate::metrics;
 use crate::publish::Publisher;
 use crate::readiness::Readiness;
+use crate::registration::{self, REGISTRATION, WebhookPath};
 use crate::webhook::{self, SidecarSettings, Webhook};
 use evenkeel_probe::Prober;
 use kube::{Client, Config};
@@ -145,6 +146,9 @@ pub async fn run(options: Options, bound: Bound, stop: watch::Receiver<bool>) ->
     let (metrics, registry) = metrics::register(sessions.clone(), prober.counts());
     let shared = Shared { client, publisher, sessions, readiness, metrics };
     shared.readiness.expect(CERTIFICATES, "not loaded yet");
+    if options.sidecar.is_some() {
+        shared.readiness.expect(REGISTRATION, "the API server doesn't know the webhook yet");
+    }
 
     let mut tasks = JoinSet::new();
     let shown = shared.readiness.clone();
@@ -169,7 +173,6 @@ impl Serving {
         let settings = Settings {
             namespace: self.options.namespace.clone(),
             secret: self.options.certificate_secret.clone(),
-            webhook: self.options.webhook_configuration.clone(),
             services: self.options.services.clone(),
         };
         let Some(certs) = self.certificates(&settings).await else {
@@ -210,7 +213,7 @@ impl Serving {
         webhook: TcpListener,
     ) -> Result<(), CertError> {
         let Self { options, shared, stop } = self;
-        let Shared { client, publisher, sessions, readiness: _, metrics: _ } = shared;
+        let Shared { client, publisher, sessions, readiness, metrics: _ } = shared;
         let authenticator = Authenticator::new(Arc::new(client.clone()));
         let streams = feed::router(Feed::new(publisher, sessions, authenticator, Limits::default(), stop.clone()));
         let streams = listen::serve(
@@ -225,13 +228,14 @@ impl Serving {
             streams,
         );
         let tls = certs.server_config(&["h2", "http/1.1"])?;
+        let path = WebhookPath::random()?;
         let url = options.feed_url.unwrap_or_else(|| feed_url(settings));
         let reviews = async {
             let Some(sidecar) = options.sidecar else {
                 tracing::info!("no sidecar is configured; the webhook isn't served");
                 return;
             };
-            let routes = webhook::router(Webhook::new(client.clone(), certs.clone(), sidecar, url));
+            let routes = webhook::router(Webhook::new(path.clone(), client.clone(), certs.clone(), sidecar, url));
             let listen = Listen {
                 listener: webhook,
                 tls,
@@ -240,7 +244,11 @@ impl Serving {
                 http2_only: false,
                 stop,
             };
-            listen::serve(listen, routes).await;
+            let name = &options.webhook_configuration;
+            tokio::select! {
+                () = listen::serve(listen, routes) => {}
+                () = registration::keep(&client, name, &path, &certs, &readiness) => {}
+            }
         };
         tokio::select! {
             ((), ()) = async { tokio::join!(streams, reviews) } => {}

@@ -1,13 +1,12 @@
 //! The operator's own authority: a CA and one serving certificate for feed and webhook, made in process and kept in one
 //! Secret. A leaf is made anew a month before its end and swapped under the listeners' feet; the CA stays as long as the
-//! Secret does, because pods carry it. Keeps the caBundle of the operator's own webhook configuration, by name only.
+//! Secret does, because pods carry it.
 
 use crate::blame::describe;
 use arc_swap::ArcSwap;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, PostParams};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
@@ -26,9 +25,8 @@ const LEAF_LIFE: Duration = DAY.saturating_mul(90);
 const RENEW_BEFORE: Duration = DAY.saturating_mul(30);
 /// Clocks of nodes differ.
 const BACKDATE: Duration = Duration::from_secs(3_600);
-const BUNDLE_INTERVAL: Duration = Duration::from_secs(10);
-/// Bundle checks between two looks at the Secret: an hour.
-const BUNDLE_CHECKS_PER_RENEWAL: u32 = 360;
+/// From one look at the Secret to the next.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(3_600);
 const MANAGER: &str = "evenkeel-operator";
 
 /// Why there is no certificate.
@@ -61,8 +59,6 @@ pub struct Settings {
     pub namespace: String,
     /// The Secret that keeps keys and certificates; it must exist.
     pub secret: String,
-    /// The operator's `MutatingWebhookConfiguration`.
-    pub webhook: String,
     /// The Services that the certificate is for.
     pub services: Vec<String>,
 }
@@ -190,12 +186,10 @@ pub struct Certs {
 }
 
 impl Certs {
-    /// Takes what the Secret holds if it is good, else makes what is missing and stores it. The webhook configuration
-    /// trusts it when this returns, so that an operator that is ready can be called.
+    /// Takes what the Secret holds if it is good, else makes what is missing and stores it.
     pub async fn load(client: &kube::Client, settings: &Settings, now: SystemTime) -> Result<Self, CertError> {
         let names = settings.names();
         let material = store(client, settings, None, &names, now).await?;
-        patch_bundles(client, &settings.webhook, &material.ca_cert).await?;
         Self::try_new(names, material)
     }
 
@@ -223,18 +217,12 @@ impl Certs {
         Ok(Arc::new(config))
     }
 
-    /// Forever: keeps the caBundle of the webhook configuration, and the leaf young.
+    /// Forever: keeps the leaf young.
     pub async fn maintain(&self, client: &kube::Client, settings: &Settings) {
-        let mut ticks = tokio::time::interval(BUNDLE_INTERVAL);
-        for tick in 0u32.. {
-            ticks.tick().await;
-            if tick % BUNDLE_CHECKS_PER_RENEWAL == BUNDLE_CHECKS_PER_RENEWAL - 1
-                && let Err(error) = self.renew(client, settings, SystemTime::now()).await
-            {
+        loop {
+            tokio::time::sleep(RENEWAL_INTERVAL).await;
+            if let Err(error) = self.renew(client, settings, SystemTime::now()).await {
                 tracing::warn!(%error, "the certificate isn't renewed; trying again in an hour");
-            }
-            if let Err(error) = patch_bundles(client, &settings.webhook, &self.ca_pem()).await {
-                tracing::warn!(%error, "the webhook's caBundle isn't kept; trying again");
             }
         }
     }
@@ -280,49 +268,23 @@ async fn store(
     Ok(material)
 }
 
-/// What to change so that every webhook of the configuration trusts the CA. Pure.
-fn bundle_patch(configuration: &MutatingWebhookConfiguration, ca_pem: &str) -> json_patch::Patch {
-    let wanted = ByteString(ca_pem.as_bytes().to_vec());
-    let webhooks = configuration.webhooks.iter().flatten().enumerate();
-    let stale = webhooks.filter(|(_, webhook)| webhook.client_config.ca_bundle.as_ref() != Some(&wanted));
-    let operations = stale.flat_map(|(at, webhook)| {
-        // The test guards against a list that has been reordered since it was read.
-        [
-            serde_json::json!({"op": "test", "path": format!("/webhooks/{at}/name"), "value": webhook.name}),
-            serde_json::json!({"op": "add", "path": format!("/webhooks/{at}/clientConfig/caBundle"), "value": wanted}),
-        ]
-    });
-    serde_json::from_value(operations.collect()).expect("these are patch operations")
-}
-
-async fn patch_bundles(client: &kube::Client, name: &str, ca_pem: &str) -> Result<(), CertError> {
-    let configurations = Api::<MutatingWebhookConfiguration>::all(client.clone());
-    let failed = |source| {
-        let what = format!("can't keep MutatingWebhookConfiguration {name}");
-        CertError::Api { what, source: Box::new(source) }
-    };
-    let patch = bundle_patch(&configurations.get(name).await.map_err(failed)?, ca_pem);
-    if !patch.0.is_empty() {
-        let patch = Patch::<()>::Json(patch);
-        configurations.patch(name, &PatchParams::default(), &patch).await.map_err(failed)?;
-        tracing::info!(webhook = name, "the webhook trusts this operator's CA");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use axum::routing::get;
+    use axum::{Json, Router};
 
-    fn names() -> Vec<String> {
-        let settings = Settings {
+    fn settings() -> Settings {
+        Settings {
             namespace: "evenkeel-system".into(),
             secret: "evenkeel-certs".into(),
-            webhook: "evenkeel".into(),
             services: vec!["evenkeel-operator".into(), "evenkeel-webhook".into()],
-        };
-        settings.names()
+        }
+    }
+
+    fn names() -> Vec<String> {
+        settings().names()
     }
 
     #[test]
@@ -354,18 +316,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn only_webhooks_that_do_not_trust_the_ca_yet_are_patched() {
-        let configuration = serde_json::json!({"webhooks": [
-            {"name": "a", "clientConfig": {"caBundle": "WA=="}, "admissionReviewVersions": ["v1"], "sideEffects": "None"},
-            {"name": "b", "clientConfig": {}, "admissionReviewVersions": ["v1"], "sideEffects": "None"},
-        ]});
-        let configuration = serde_json::from_value(configuration).unwrap();
-        let patch = serde_json::to_value(bundle_patch(&configuration, "X")).unwrap();
-        let expected = serde_json::json!([
-            {"op": "test", "path": "/webhooks/1/name", "value": "b"},
-            {"op": "add", "path": "/webhooks/1/clientConfig/caBundle", "value": "WA=="},
-        ]);
-        assert_eq!(patch, expected);
+    #[tokio::test]
+    async fn the_secret_is_all_that_certificates_need() {
+        let empty = async || Json(serde_json::json!({"metadata": {"name": "evenkeel-certs", "resourceVersion": "1"}}));
+        let stored = async |Json(secret): Json<Secret>| Json(secret);
+        let path = "/api/v1/namespaces/evenkeel-system/secrets/evenkeel-certs";
+        let client = kube::Client::new(Router::new().route(path, get(empty).put(stored)), "default");
+        let certs = Certs::load(&client, &settings(), SystemTime::now()).await.unwrap();
+        assert!(certs.ca_pem().starts_with("-----BEGIN CERTIFICATE-----"));
     }
 }

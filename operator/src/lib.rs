@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod publish;
 pub mod readiness;
 pub mod reconcile;
+pub mod registration;
 mod settle;
 pub mod status;
 pub mod webhook;

@@ -9,9 +9,10 @@ pub mod inject;
 mod tests;
 
 use crate::certs::Certs;
+use crate::registration::WebhookPath;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -37,6 +38,7 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What every admission needs.
 pub struct Webhook {
+    path: WebhookPath,
     client: kube::Client,
     certs: Arc<Certs>,
     sidecar: SidecarSettings,
@@ -45,20 +47,28 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Injects sidecars that follow the feed at `feed_url`, trusting the CA of `certs`.
-    pub fn new(client: kube::Client, certs: Arc<Certs>, sidecar: SidecarSettings, feed_url: String) -> Arc<Self> {
-        Arc::new(Self { client, certs, sidecar, feed_url, turns: Semaphore::new(MAX_ADMISSIONS) })
+    /// Answers on `path` alone; injects sidecars that follow the feed at `feed_url`, trusting the CA of `certs`.
+    pub fn new(
+        path: WebhookPath,
+        client: kube::Client,
+        certs: Arc<Certs>,
+        sidecar: SidecarSettings,
+        feed_url: String,
+    ) -> Arc<Self> {
+        Arc::new(Self { path, client, certs, sidecar, feed_url, turns: Semaphore::new(MAX_ADMISSIONS) })
     }
 }
 
 /// The webhook's routes.
 pub fn router(webhook: Arc<Webhook>) -> Router {
-    Router::new().route("/inject", post(admit)).route("/livez", get(async || "ok\n")).with_state(webhook)
+    Router::new().route("/livez", get(async || "ok\n")).fallback(post(admit)).with_state(webhook)
 }
 
 /// Why there is no answer to a request. The API server shows it to who creates the pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum Unanswered {
+    #[error("evenkeel: nothing is here")]
+    Path,
     #[error("evenkeel: too many pods are being created: try again")]
     Busy,
     #[error("evenkeel: the request's body didn't come whole in {} s: try again", BODY_TIMEOUT.as_secs())]
@@ -70,6 +80,7 @@ enum Unanswered {
 impl IntoResponse for Unanswered {
     fn into_response(self) -> Response {
         let status = match self {
+            Self::Path => StatusCode::NOT_FOUND,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
@@ -78,7 +89,13 @@ impl IntoResponse for Unanswered {
     }
 }
 
-async fn admit(State(webhook): State<Arc<Webhook>>, body: Body) -> Result<Json<AdmissionReview<DynamicObject>>, Unanswered> {
+type Answer = Result<Json<AdmissionReview<DynamicObject>>, Unanswered>;
+
+async fn admit(State(webhook): State<Arc<Webhook>>, uri: Uri, body: Body) -> Answer {
+    // Who isn't the API server doesn't get as far as to be read.
+    if !webhook.path.is(uri.path()) {
+        return Err(Unanswered::Path);
+    }
     let turn = tokio::time::timeout(TURN_TIMEOUT, webhook.turns.acquire()).await;
     let Ok(Ok(_turn)) = turn else { return Err(Unanswered::Busy) };
     let answer = match read(&receive(body).await?) {

@@ -2,6 +2,8 @@
 
 use super::decide::{CONTAINER, Collision, EXCLUDED, PoolView, Pools, Refusal, Skip};
 use super::*;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 
 const CA: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
@@ -194,18 +196,20 @@ fn an_entry_that_names_no_pool_refuses_the_pod_and_is_named() {
     }
 }
 
+/// What the API server asks about a pod.
+fn review(pod: &Value) -> Value {
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "u-1", "operation": "CREATE", "namespace": "shop", "userInfo": {}, "object": pod,
+        "kind": {"group": "", "version": "v1", "kind": "Pod"}, "resource": {"group": "", "version": "v1", "resource": "pods"},
+    }})
+}
+
 #[test]
 fn an_answer_carries_patch_warnings_and_the_requests_uid() {
-    let request = |pod: &Value| {
-        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
-            "uid": "u-1", "operation": "CREATE", "namespace": "shop", "userInfo": {}, "object": pod,
-            "kind": {"group": "", "version": "v1", "kind": "Pod"}, "resource": {"group": "", "version": "v1", "resource": "pods"},
-        }})
-    };
     let sidecar = settings();
     let common = Common { sidecar: &sidecar, feed_url: "https://feed", ca_pem: CA };
     let answer = |pod: &Value| {
-        let request = read(request(pod).to_string().as_bytes()).unwrap();
+        let request = read(review(pod).to_string().as_bytes()).unwrap();
         let answer = respond(AdmissionResponse::from(&request), request.object.as_ref().unwrap(), decision(pod), common);
         serde_json::to_value(answer.into_review()).unwrap()["response"].clone()
     };
@@ -227,4 +231,24 @@ async fn a_body_that_is_too_large_or_too_slow_is_refused_and_gives_its_turn_back
     let slow = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
     assert_eq!(receive(slow).await, Err(Unanswered::Slow));
     assert_eq!(receive(Body::from("{}")).await, Ok(Bytes::from("{}")));
+}
+
+#[tokio::test]
+async fn who_does_not_know_the_path_learns_nothing_and_takes_no_turn() {
+    let path = WebhookPath::random().unwrap();
+    // An API server without pools.
+    let client = kube::Client::new(Router::new().fallback(async || Json(json!({"metadata": {}, "items": []}))), "default");
+    let certs = Arc::new(Certs::make(vec!["x".into()], std::time::SystemTime::now()).unwrap());
+    let webhook = Webhook::new(path.clone(), client, certs, settings(), "https://feed".into());
+    let routes = TowerToHyperService::new(router(webhook.clone()));
+    let review = review(&pod(Some("checkout"), &json!({})));
+    let status = async |path: &str| {
+        let request = axum::http::Request::post(path).body(Body::from(review.to_string())).unwrap();
+        routes.call(request).await.unwrap().status()
+    };
+    assert_eq!(status(path.as_str()).await, StatusCode::OK);
+    let _all = webhook.turns.acquire_many(MAX_ADMISSIONS as u32).await.unwrap();
+    for guess in ["/inject", "/inject/", "/", WebhookPath::random().unwrap().as_str()] {
+        assert_eq!(status(guess).await, StatusCode::NOT_FOUND, "{guess}");
+    }
 }
