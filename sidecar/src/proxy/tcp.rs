@@ -1,6 +1,9 @@
 //! TCP: an endpoint for each connection, then bytes both ways. A half-close is passed on as one, a reset as a reset.
 //! A connection that waits holds no buffer.
 
+#[cfg(test)]
+mod tests;
+
 use super::attempt::{Attempts, Upstream};
 use super::flag::Flag;
 use super::record::Record;
@@ -13,13 +16,19 @@ use socket2::SockRef;
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// A silent peer is asked after this long, and given up after three questions.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
+
+/// Once one way has ended, the other may be silent for so long; looked at in so many steps.
+const SILENCE: Duration = Duration::from_secs(300);
+const LOOKS: u32 = 10;
 
 /// Serves one client connection to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, pool: Arc<PoolEntry>) {
@@ -42,13 +51,13 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAdd
     for stream in [&client, &upstream] {
         watch_for_silence(stream);
     }
-    let moved = [Cell::new(0), Cell::new(0)];
+    let flows = [Flow::default(), Flow::default()];
     let end = tokio::select! {
-        end = both_ways(&worker, &client, &upstream, &moved) => end,
+        end = both_ways(&worker, &client, &upstream, &flows) => end,
         () = member.gone() => Err(Flag::EndpointGone),
     };
-    record.add_bytes(Direction::Upstream, moved[0].get());
-    record.add_bytes(Direction::Downstream, moved[1].get());
+    record.add_bytes(Direction::Upstream, flows[0].moved.get());
+    record.add_bytes(Direction::Downstream, flows[1].moved.get());
     if end.is_err() {
         reset(&client);
         reset(&upstream);
@@ -70,17 +79,66 @@ pub(crate) fn source_hash(source: IpAddr) -> u64 {
     }
 }
 
-async fn both_ways(worker: &Worker, client: &TcpStream, upstream: &TcpStream, moved: &[Cell<u64>; 2]) -> Result<(), Flag> {
-    let up = pump(worker, client, upstream, &moved[0]);
-    let down = pump(worker, upstream, client, &moved[1]);
+/// What one way has done so far.
+#[derive(Default)]
+struct Flow {
+    moved: Cell<u64>,
+    /// Its writer takes no more for now.
+    is_blocked: Cell<bool>,
+}
+
+async fn both_ways(worker: &Worker, client: &TcpStream, upstream: &TcpStream, flows: &[Flow; 2]) -> Result<(), Flag> {
     let blame = |broken, reader, writer| match broken {
         Broken::Read => reader,
         Broken::Write => writer,
     };
-    tokio::try_join!(async { up.await.map_err(|broken| blame(broken, Flag::Cancelled, Flag::UpstreamReset)) }, async {
-        down.await.map_err(|broken| blame(broken, Flag::UpstreamReset, Flag::Cancelled))
-    },)?;
-    Ok(())
+    let [up_flow, down_flow] = flows;
+    let up = async {
+        pump(worker, client, upstream, up_flow).await.map_err(|broken| blame(broken, Flag::Cancelled, Flag::UpstreamReset))
+    };
+    let down = async {
+        pump(worker, upstream, client, down_flow).await.map_err(|broken| blame(broken, Flag::UpstreamReset, Flag::Cancelled))
+    };
+    let (mut up, mut down) = (pin!(up), pin!(down));
+    tokio::select! {
+        end = &mut up => {
+            end?;
+            let stalled = |blocked| if blocked { Flag::ClientTimeout } else { Flag::UpstreamTimeout };
+            last_way(down, down_flow, (client, Flag::Cancelled), stalled).await
+        }
+        end = &mut down => {
+            end?;
+            let stalled = |blocked| if blocked { Flag::UpstreamTimeout } else { Flag::ClientTimeout };
+            last_way(up, up_flow, (upstream, Flag::UpstreamReset), stalled).await
+        }
+    }
+}
+
+/// The way that is left when the other has ended. Nobody reads from `ended` any more, so that its reset shows as an error
+/// alone; and a peer that is there but says nothing would hold the connection for ever.
+async fn last_way(
+    way: impl Future<Output = Result<(), Flag>>,
+    flow: &Flow,
+    (ended, gone): (&TcpStream, Flag),
+    stalled: impl Fn(bool) -> Flag,
+) -> Result<(), Flag> {
+    tokio::select! {
+        biased;
+        end = way => end,
+        _ = ended.ready(Interest::ERROR) => Err(gone),
+        () = silence(flow) => Err(stalled(flow.is_blocked.get())),
+    }
+}
+
+/// Ends when nothing has moved for [`SILENCE`], at most a tenth later. Looks from time to time, so that bytes cost nothing.
+async fn silence(flow: &Flow) {
+    let (mut seen, mut looks) = (flow.moved.get(), 0);
+    while looks < LOOKS {
+        tokio::time::sleep(SILENCE / LOOKS).await;
+        let moved = flow.moved.get();
+        looks = if moved == seen { looks + 1 } else { 0 };
+        seen = moved;
+    }
 }
 
 /// Which end broke.
@@ -90,14 +148,16 @@ enum Broken {
 }
 
 /// Passes bytes on until the end of `from`, then ends the writing side of `to`.
-async fn pump(worker: &Worker, from: &TcpStream, to: &TcpStream, moved: &Cell<u64>) -> Result<(), Broken> {
+async fn pump(worker: &Worker, from: &TcpStream, to: &TcpStream, flow: &Flow) -> Result<(), Broken> {
     loop {
         from.readable().await.map_err(|_| Broken::Read)?;
         match worker.with_scratch(|buffer| pass_on(from, to, buffer))? {
-            Passed::All(bytes) => moved.set(moved.get() + bytes as u64),
+            Passed::All(bytes) => flow.moved.set(flow.moved.get() + bytes as u64),
             Passed::Part { bytes, rest } => {
-                moved.set(moved.get() + bytes as u64);
-                write_all(to, &rest, moved).await?;
+                flow.moved.set(flow.moved.get() + bytes as u64);
+                flow.is_blocked.set(true);
+                write_all(from, to, &rest, &flow.moved).await?;
+                flow.is_blocked.set(false);
             }
             Passed::Nothing => {}
             Passed::End => return SockRef::from(to).shutdown(Shutdown::Write).map_err(|_| Broken::Write),
@@ -135,10 +195,15 @@ fn try_write(to: &TcpStream, bytes: &[u8]) -> Result<usize, Broken> {
     }
 }
 
-/// Under back-pressure: only now does the connection own a buffer, and nothing more is read until it is empty.
-async fn write_all(to: &TcpStream, mut rest: &[u8], moved: &Cell<u64>) -> Result<(), Broken> {
+/// Under back-pressure: only now does the connection own a buffer, and nothing more is read until it is empty. Meanwhile
+/// only an error says that `from` was reset.
+async fn write_all(from: &TcpStream, to: &TcpStream, mut rest: &[u8], moved: &Cell<u64>) -> Result<(), Broken> {
     while !rest.is_empty() {
-        to.writable().await.map_err(|_| Broken::Write)?;
+        tokio::select! {
+            biased;
+            ready = to.writable() => ready.map_err(|_| Broken::Write)?,
+            _ = from.ready(Interest::ERROR) => return Err(Broken::Read),
+        }
         let written = try_write(to, rest)?;
         moved.set(moved.get() + written as u64);
         rest = &rest[written..];
