@@ -57,6 +57,11 @@ impl Checks {
         }
     }
 
+    /// Whether something is known of an endpoint that readiness alone would forget.
+    pub fn remember(&self, id: &str) -> bool {
+        self.watched.contains_key(id) || self.inherited.contains_key(id)
+    }
+
     /// Takes in a verdict; `false` if it is about an endpoint that isn't checked any more.
     pub fn observe(&mut self, id: &str, healthy: bool, reason: CheckReason) -> bool {
         let Some(watched) = self.watched.get_mut(id) else {
@@ -75,14 +80,15 @@ impl Checks {
     }
 
     /// Decides whether the checks are believed. `settled` is how long a check takes at most to find an endpoint that
-    /// doesn't answer; one that is younger and hasn't failed yet proves nothing.
-    pub fn judge(&mut self, settled: Duration, now: Instant) -> Judgement {
+    /// doesn't answer; one that is younger and hasn't failed yet proves nothing, nor does one that times out while it isn't
+    /// `ready` either.
+    pub fn judge(&mut self, settled: Duration, now: Instant, ready: impl Fn(&str) -> bool) -> Judgement {
         let (mut timing_out, mut undecided, mut inherited, mut reached) = (0, 0, 0, false);
         let mut again: Option<Instant> = None;
-        for watched in self.watched.values_mut() {
+        for (id, watched) in &mut self.watched {
             let decided_at = watched.since + settled;
             match watched.failing {
-                Some(CheckReason::Timeout | CheckReason::Unreachable) => timing_out += 1,
+                Some(CheckReason::Timeout | CheckReason::Unreachable) => timing_out += usize::from(ready(id)),
                 Some(_) => reached = true,
                 None if watched.recovered || decided_at <= now => {
                     watched.inherited = None;
@@ -127,11 +133,11 @@ mod tests {
         let mut checks = checks(&["a", "b"], t0);
         let later = t0 + SETTLED;
         fail(&mut checks, "a", CheckReason::Timeout);
-        assert!(!checks.judge(SETTLED, later).set_aside, "b answers");
+        assert!(!checks.judge(SETTLED, later, |_| true).set_aside, "b answers");
         fail(&mut checks, "b", CheckReason::Timeout);
-        assert!(checks.judge(SETTLED, later).set_aside);
+        assert!(checks.judge(SETTLED, later, |_| true).set_aside);
         checks.observe("b", true, CheckReason::Passing);
-        assert!(!checks.judge(SETTLED, later).set_aside);
+        assert!(!checks.judge(SETTLED, later, |_| true).set_aside);
         assert_eq!(checks.failing("a"), Some(CheckReason::Timeout));
     }
 
@@ -141,7 +147,7 @@ mod tests {
         let mut checks = checks(&["a", "b"], t0);
         fail(&mut checks, "a", CheckReason::Timeout);
         fail(&mut checks, "b", CheckReason::Refused);
-        assert!(!checks.judge(SETTLED, t0 + SETTLED).set_aside);
+        assert!(!checks.judge(SETTLED, t0 + SETTLED, |_| true).set_aside);
     }
 
     #[test]
@@ -149,13 +155,13 @@ mod tests {
         let t0 = Instant::now();
         let mut checks = checks(&["a"], t0);
         fail(&mut checks, "a", CheckReason::Timeout);
-        assert!(checks.judge(SETTLED, t0 + SETTLED).set_aside);
+        assert!(checks.judge(SETTLED, t0 + SETTLED, |_| true).set_aside);
         let t1 = t0 + 2 * SETTLED;
         checks.converge(&targets(&["a", "new"]), t1);
-        let judgement = checks.judge(SETTLED, t1);
+        let judgement = checks.judge(SETTLED, t1, |_| true);
         assert!(judgement.set_aside);
         assert_eq!(judgement.again, Some(t1 + SETTLED));
-        assert!(!checks.judge(SETTLED, t1 + SETTLED).set_aside);
+        assert!(!checks.judge(SETTLED, t1 + SETTLED, |_| true).set_aside);
     }
 
     #[test]
@@ -172,10 +178,10 @@ mod tests {
         let mut checks = Checks::default();
         checks.inherit([("a".to_string(), CheckReason::Timeout)].into_iter());
         checks.converge(&targets(&["a"]), t0);
-        let judgement = checks.judge(SETTLED, t0);
+        let judgement = checks.judge(SETTLED, t0, |_| true);
         assert_eq!(judgement, Judgement { set_aside: false, again: Some(t0 + SETTLED) });
         assert_eq!(checks.failing("a"), Some(CheckReason::Timeout));
-        checks.judge(SETTLED, t0 + SETTLED);
+        checks.judge(SETTLED, t0 + SETTLED, |_| true);
         assert_eq!(checks.failing("a"), None);
         checks.converge(&targets(&["a", "b"]), t0);
         assert_eq!(checks.failing("b"), None, "only the first list inherits");

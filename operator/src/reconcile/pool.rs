@@ -199,15 +199,23 @@ impl PoolState {
         let mut plan = CheckPlan { check: policy.active.clone(), targets: BTreeMap::new() };
         if plan.check.is_some() {
             // Only pods: an address that is merely written down somewhere is not for the operator to connect to.
-            let checked = endpoints.iter().filter(|e| e.health == Health::Usable && e.target.is_some());
+            // One that was checked is checked on while it isn't ready: its failure must outlive a flapping readiness. A new
+            // one is first checked when it is ready, so that what failed while it started isn't held against it.
+            let checks = |e: &Endpoint| match e.health {
+                Health::Usable => true,
+                Health::NotReady => self.checks.remember(&e.id),
+                Health::Draining | Health::Down => false,
+            };
+            let checked = endpoints.iter().filter(|e| e.target.is_some() && checks(e));
             plan.targets = checked.map(|e| (e.id.clone(), SocketAddr::new(e.address, e.port))).collect();
         }
         self.checks.converge(&plan.targets, now);
-        let judgement = self.checks.judge(settled(policy.active.as_ref()), now);
+        let ready: BTreeSet<&str> = endpoints.iter().filter(|e| e.health == Health::Usable).map(|e| e.id.as_str()).collect();
+        let judgement = self.checks.judge(settled(policy.active.as_ref()), now, |id| ready.contains(id));
         self.set_aside = judgement.set_aside;
         *again = earliest(*again, judgement.again);
         if !self.set_aside {
-            for endpoint in endpoints.iter_mut() {
+            for endpoint in endpoints.iter_mut().filter(|e| e.health == Health::Usable) {
                 if self.checks.failing(&endpoint.id).is_some() {
                     endpoint.health = Health::Down;
                 }

@@ -128,6 +128,36 @@ fn only_ready_pods_are_checked_and_a_failing_one_is_down() {
 }
 
 #[test]
+fn a_failing_endpoint_stays_down_when_its_readiness_flaps() {
+    let mut cluster = Cluster::new();
+    cluster.slice("a", vec![endpoint("1", 1), endpoint("2", 2)]);
+    let mut state = PoolState::new(&pool(1, checked()));
+    cluster.step(&mut state);
+    state.verdict(&verdict("1", false, CheckReason::Refused));
+    cluster.step(&mut state);
+    let unready = SliceEndpoint { ready: false, ..endpoint("1", 1) };
+    cluster.slice("a", vec![unready, endpoint("2", 2)]);
+    let step = cluster.step(&mut state);
+    assert_eq!((published(&step).map(|list| list[0]), step.check), (Some(('1', Health::NotReady)), None));
+    cluster.slice("a", vec![endpoint("1", 1), endpoint("2", 2)]);
+    assert_eq!(published(&cluster.step(&mut state)).map(|list| list[0]), Some(('1', Health::Down)));
+}
+
+#[test]
+fn timeouts_of_pods_that_are_not_ready_set_nothing_aside() {
+    let mut cluster = Cluster::new();
+    cluster.slice("a", vec![endpoint("1", 1)]);
+    let mut state = PoolState::new(&pool(1, checked()));
+    cluster.step(&mut state);
+    cluster.slice("a", vec![SliceEndpoint { ready: false, ..endpoint("1", 1) }]);
+    cluster.step(&mut state);
+    cluster.now += Duration::from_secs(10);
+    assert!(state.verdict(&verdict("1", false, CheckReason::Timeout)));
+    cluster.step(&mut state);
+    assert!(!state.is_set_aside());
+}
+
+#[test]
 fn when_every_check_times_out_the_verdict_is_set_aside() {
     let mut cluster = Cluster::new();
     cluster.slice("a", vec![endpoint("1", 1), endpoint("2", 2)]);
