@@ -223,6 +223,7 @@ impl Control {
     fn publish(&mut self) {
         let pools = self.pools.iter().map(|(name, in_use)| (name.clone(), in_use.entry.clone())).collect();
         self.table.store(Arc::new(Table::new(pools, |port| self.ports.is_open(port))));
+        self.ports.accept();
         self.close_unused_ports();
     }
 

@@ -1,5 +1,5 @@
-//! The ports of the data path. The control plane binds them, one socket for each worker and loopback address, and hands
-//! them out; so a port in use is known before a table is put into use.
+//! The ports of the data path. The control plane binds them, one socket for each worker and loopback address, so that a port
+//! in use is known before a table is put into use; it hands them out when the table is, so that nobody is accepted too early.
 
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
@@ -37,6 +37,8 @@ pub(crate) struct Port {
 pub(crate) struct Ports {
     workers: Vec<UnboundedSender<Command>>,
     open: BTreeMap<u16, Weak<()>>,
+    /// Of these, those that no worker has yet: clients wait in the backlog.
+    bound: BTreeMap<u16, Vec<Port>>,
     /// Told to close; until the workers have done so, they are ours.
     closing: BTreeMap<u16, Weak<()>>,
 }
@@ -44,7 +46,7 @@ pub(crate) struct Ports {
 impl Ports {
     /// None yet; `workers` will accept.
     pub(crate) fn new(workers: Vec<UnboundedSender<Command>>) -> Self {
-        Self { workers, open: BTreeMap::new(), closing: BTreeMap::new() }
+        Self { workers, open: BTreeMap::new(), bound: BTreeMap::new(), closing: BTreeMap::new() }
     }
 
     /// Whether the port is open.
@@ -52,7 +54,8 @@ impl Ports {
         self.open.contains_key(&port)
     }
 
-    /// Opens a port on 127.0.0.1, and on ::1 where there is one. An open port stays as it is.
+    /// Opens a port on 127.0.0.1, and on ::1 where there is one; nobody is accepted before [`Ports::accept`]. An open port stays
+    /// as it is.
     pub(crate) fn open(&mut self, number: u16) -> io::Result<()> {
         if self.is_open(number) {
             return Ok(());
@@ -69,17 +72,26 @@ impl Ports {
             }
         }
         let (slots, held) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(()));
-        for (worker, listeners) in self.workers.iter().zip(sockets) {
-            // A worker ends only when the process does.
-            let _ = worker.send(Command::Open(Port { number, listeners, slots: slots.clone(), held: held.clone() }));
-        }
         self.open.insert(number, Arc::downgrade(&held));
+        let port = |listeners| Port { number, listeners, slots: slots.clone(), held: held.clone() };
+        self.bound.insert(number, sockets.into_iter().map(port).collect());
         Ok(())
+    }
+
+    /// The workers accept on all that is open.
+    pub(crate) fn accept(&mut self) {
+        for ports in std::mem::take(&mut self.bound).into_values() {
+            // A worker ends only when the process does.
+            self.workers.iter().zip(ports).for_each(|(worker, port)| drop(worker.send(Command::Open(port))));
+        }
     }
 
     /// Closes all ports but these.
     pub(crate) fn retain(&mut self, is_used: impl Fn(u16) -> bool) {
         for (port, held) in self.open.extract_if(.., |port, _| !is_used(*port)) {
+            if self.bound.remove(&port).is_some() {
+                continue;
+            }
             self.workers.iter().for_each(|worker| drop(worker.send(Command::Close(port))));
             self.closing.insert(port, held);
         }
@@ -141,6 +153,7 @@ mod tests {
         let mut ports = Ports::new(vec![first, second]);
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
         ports.open(port).expect("opens");
+        ports.accept();
         ports.retain(|_| false);
         ports.open(port).expect("opens again while the workers still close it");
         ports.retain(|_| false);
@@ -149,6 +162,7 @@ mod tests {
                 matches!(worker.try_recv(), Ok(Command::Open(opened)) if opened.number == port && !opened.listeners.is_empty())
             );
             assert!(matches!(worker.try_recv(), Ok(Command::Close(closed)) if closed == port));
+            assert!(worker.try_recv().is_err(), "of a port that was closed before its time no worker hears");
         }
     }
 }

@@ -87,6 +87,11 @@ pub enum Refusal {
 impl Refusal {
     /// Whether the same revision may be fine a moment later: somebody else has its port.
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(self, Self::PortTaken { .. } | Self::Listen { .. })
+        self.is_of_a_pool() || matches!(self, Self::Listen { .. })
+    }
+
+    /// Whether another pool of this sidecar has its port, and may give it up to this one.
+    pub(crate) fn is_of_a_pool(&self) -> bool {
+        matches!(self, Self::PortTaken { .. })
     }
 }

@@ -1,14 +1,33 @@
 //! Claims on what a revision changes, and what one that is refused doesn't.
 
 use super::*;
+use crate::listen::Command;
 use evenkeel_balance::BuildError;
-use evenkeel_wire::{ActiveCheck, Algorithm, CheckKind, Endpoint, Health, Policy, PoolName, Retry};
+use evenkeel_wire::{ActiveCheck, Algorithm, CheckKind, Endpoint, Health, Listener, Policy, PoolName, Protocol, Retry};
+use std::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// Without workers, on addresses of any kind.
 pub(super) fn control() -> (Control, Arc<ArcSwap<Table>>) {
+    control_of(Vec::new())
+}
+
+fn control_of(workers: Vec<UnboundedSender<Command>>) -> (Control, Arc<ArcSwap<Table>>) {
     let table = Arc::new(ArcSwap::from_pointee(Table::default()));
     let rules = Rules { addresses: Mode::Embedded, excluded: BTreeSet::new(), seed: 1 };
-    (Control::new(table.clone(), Arc::new(Registry::new(0)), Ports::new(Vec::new()), rules), table)
+    (Control::new(table.clone(), Arc::new(Registry::new(0)), Ports::new(workers), rules), table)
+}
+
+/// A port that nobody has right now.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+/// A pool with a listener on this port.
+pub(super) fn listening(name: &str, port: u16) -> Incoming {
+    let mut incoming = Incoming { name: name.parse().expect("a name"), ..incoming() };
+    incoming.policy.listeners.push(Listener { name: "tcp".into(), port, protocol: Protocol::Tcp });
+    incoming
 }
 
 pub(super) fn pool() -> PoolName {
@@ -86,4 +105,19 @@ fn loopback_is_refused_where_the_cluster_says_where_to_go() {
     control.rules.addresses = Mode::Cluster;
     let refusal = control.apply(&incoming()).expect_err("is refused");
     assert!(refusal.to_string().contains("127.0.0.1"), "{refusal}");
+}
+
+#[test]
+fn nobody_is_accepted_on_a_port_before_its_route_is_there_nor_for_a_pool_that_is_refused() {
+    let (worker, mut commands) = unbounded_channel();
+    let (mut control, table) = control_of(vec![worker]);
+    let (good, taken) = (free_port(), TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let mut refused = listening("shop/b", good);
+    let port = taken.local_addr().expect("an address").port();
+    refused.policy.listeners.push(Listener { name: "other".into(), port, protocol: Protocol::Tcp });
+    assert!(matches!(control.apply(&refused), Err(Refusal::Listen { .. })));
+    assert!(commands.try_recv().is_err(), "no worker hears of a port of a pool that isn't in use");
+    control.apply(&listening("shop/a", good)).expect("the port is free again");
+    assert!(matches!(commands.try_recv(), Ok(Command::Open(opened)) if opened.number == good));
+    assert!(table.load().route(good).is_some());
 }

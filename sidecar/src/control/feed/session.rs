@@ -98,7 +98,7 @@ impl Follower {
             }
             Err(refusal) => {
                 if refusal.may_pass() {
-                    self.waiting.add(incoming);
+                    self.waiting.add(incoming, &refusal);
                     self.control.claim(self.waiting.ports());
                 }
                 vec![nack(pool, revision, &refusal)]

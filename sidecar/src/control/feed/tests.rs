@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::control::Incoming;
-use crate::control::tests::{control, health, incoming, pool};
+use crate::control::refusal::Refusal;
+use crate::control::tests::{control, health, incoming, listening, pool};
 use crate::table::Table;
 use arc_swap::ArcSwap;
 
@@ -51,4 +52,15 @@ async fn own_checks_only_take_out_more_and_are_forgotten_when_the_operator_is_ba
     assert_eq!(health(&table, "up"), "Down", "a new list doesn't undo what this sidecar sees");
     follower.is_fresh();
     assert_eq!((health(&table, "up"), health(&table, "down")), ("Usable", "Down"));
+}
+
+#[test]
+fn a_port_is_kept_open_for_who_waits_for_another_pool_and_not_for_who_waits_for_a_stranger() {
+    let (mut waiting, port) = (Waiting::new(), 18_080);
+    let listener = || "tcp".to_owned();
+    let source = std::io::ErrorKind::AddrInUse.into();
+    waiting.add(listening("shop/b", port), &Refusal::Listen { listener: listener(), port, source });
+    assert!(waiting.ports().is_empty());
+    waiting.add(listening("shop/b", port), &Refusal::PortTaken { listener: listener(), port, owner: pool() });
+    assert_eq!(waiting.ports(), BTreeSet::from([port]));
 }

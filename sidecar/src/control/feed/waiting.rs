@@ -1,6 +1,7 @@
 //! Revisions that were refused only because somebody else has their port. A port may go from one pool to another, in any
 //! order of frames: so they are tried again when another pool has changed, and now and then.
 
+use super::super::refusal::Refusal;
 use super::super::{Control, Incoming};
 use evenkeel_wire::PoolName;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,8 +15,14 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// What waits for a port.
 pub(super) struct Waiting {
-    pools: BTreeMap<PoolName, Incoming>,
+    pools: BTreeMap<PoolName, Waits>,
     next: Instant,
+}
+
+struct Waits {
+    incoming: Incoming,
+    /// Another pool has its port.
+    of_a_pool: bool,
 }
 
 impl Waiting {
@@ -23,10 +30,10 @@ impl Waiting {
         Self { pools: BTreeMap::new(), next: Instant::now() + AGAIN }
     }
 
-    /// Keeps a revision for later.
-    pub(super) fn add(&mut self, incoming: Incoming) {
+    /// Keeps for later what was refused because of its port.
+    pub(super) fn add(&mut self, incoming: Incoming, refusal: &Refusal) {
         if self.pools.len() < MAX {
-            self.pools.insert(incoming.name.clone(), incoming);
+            self.pools.insert(incoming.name.clone(), Waits { incoming, of_a_pool: refusal.is_of_a_pool() });
         }
     }
 
@@ -40,9 +47,11 @@ impl Waiting {
         self.pools.clear();
     }
 
-    /// The ports that they wait for.
+    /// The ports that they wait for other pools to give up. One that waits for somebody outside keeps no port open meanwhile:
+    /// that may last, and who connects there would be accepted for nothing.
     pub(super) fn ports(&self) -> BTreeSet<u16> {
-        let listeners = self.pools.values().flat_map(|incoming| &incoming.policy.listeners);
+        let waits = self.pools.values().filter(|waits| waits.of_a_pool);
+        let listeners = waits.flat_map(|waits| &waits.incoming.policy.listeners);
         listeners.map(|listener| listener.port).collect()
     }
 
@@ -57,7 +66,13 @@ impl Waiting {
     /// Tries all; those that are in use now.
     pub(super) fn try_again(&mut self, control: &mut Control) -> Vec<(PoolName, u64)> {
         self.next = Instant::now() + AGAIN;
-        let in_use = self.pools.extract_if(.., |_, incoming| control.apply(incoming).is_ok());
-        in_use.map(|(pool, incoming)| (pool, incoming.revision)).collect()
+        let in_use = self.pools.extract_if(.., |_, waits| match control.apply(&waits.incoming) {
+            Ok(()) => true,
+            Err(refusal) => {
+                waits.of_a_pool = refusal.is_of_a_pool();
+                false
+            }
+        });
+        in_use.map(|(pool, waits)| (pool, waits.incoming.revision)).collect()
     }
 }
