@@ -129,11 +129,18 @@ async fn listener(what: &'static str, address: SocketAddr) -> Result<TcpListener
     bound.map_err(|source| AppError::Bind { what, address, source })
 }
 
+/// No request of the operator may hang. The time counts from the request, not from when its connection fell idle.
+fn bound_waits(config: &mut Config) {
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(gather::watch::SILENCE);
+    config.reset_reader_on_write = true;
+}
+
 /// Runs until `stop` turns true, then ends in an orderly way.
 pub async fn run(options: Options, bound: Bound, stop: watch::Receiver<bool>) -> Result<(), AppError> {
     let Bound { feed: feed_listener, webhook: webhook_listener, metrics: metrics_listener } = bound;
     let mut config = Config::infer().await?;
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    bound_waits(&mut config);
     let url = config.cluster_url.to_string();
     let client = Client::try_from(config).map_err(AppError::Client)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), url, "starting");
@@ -288,6 +295,24 @@ mod tests {
         let said = bind(&options).await.expect_err("it is taken").to_string();
         assert!(said.starts_with(&format!("webhook can't listen on {address}: ")), "{said}");
         assert!(said.ends_with("choose another with --webhook-address"), "{said}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_never_answers_holds_a_request_for_a_bounded_time() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", silent.local_addr().expect("an address"));
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((stream, _)) = silent.accept().await {
+                open.push(stream);
+            }
+        });
+        let mut config = Config::new(url.parse().expect("a URL"));
+        bound_waits(&mut config);
+        let client = Client::try_from(config).expect("a client");
+        let asked = tokio::time::timeout(2 * gather::watch::SILENCE, client.apiserver_version()).await;
+        assert!(asked.expect("it ends by itself").is_err());
     }
 
     #[tokio::test]

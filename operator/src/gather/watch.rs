@@ -27,6 +27,9 @@ use std::time::Duration;
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// A watch is renewed this often; one that is stalled is noticed a few seconds later.
 const RENEW_SECONDS: u32 = 60;
+/// The longest that the API server may say nothing within an answer. A quiet watch is renewed before; without it a list or
+/// the start of a watch over a half-open connection would hang for ever.
+pub const SILENCE: Duration = Duration::from_secs(RENEW_SECONDS as u64 + 10);
 /// Objects in one page of a list.
 const PAGE: u32 = 250;
 
