@@ -126,7 +126,7 @@ enum Plane {
 
 /// Binds everything and, in the embedded mode, serves the files' pools.
 pub async fn start(config: Config) -> Result<Bound, StartError> {
-    let Config { source, admin, metrics, workers, mut excluded, access_log, pod_ip, drain_timeout, seed } = config;
+    let Config { source, admin, metrics, workers, excluded, access_log, pod_ip, drain_timeout, seed } = config;
     if !admin.ip().to_canonical().is_loopback() {
         return Err(StartError::AdminNotLoopback(admin));
     }
@@ -136,7 +136,6 @@ pub async fn start(config: Config) -> Result<Bound, StartError> {
     };
     let admin = bind("--admin-address", admin).await?;
     let metrics = bind("--metrics-address", metrics).await?;
-    excluded.extend([admin.1.port(), metrics.1.port()]);
     let mut rng = SmallRng::new(seed);
     let table = Arc::new(ArcSwap::from_pointee(Table::default()));
     let registry = Arc::new(Registry::new(workers));
@@ -147,7 +146,8 @@ pub async fn start(config: Config) -> Result<Bound, StartError> {
         Source::Files(_) => (Mode::Embedded, String::new()),
         Source::Feed(settings) => (settings.addresses, format!("the operator at {}", settings.uri)),
     };
-    let rules = Rules { addresses, excluded, seed: rng.next_u64() };
+    let own = BTreeSet::from([admin.1.port(), metrics.1.port()]);
+    let rules = Rules { addresses, excluded, own, seed: rng.next_u64() };
     let status = Arc::new(Status::new(waits_for));
     let mut control = Control::new(table.clone(), registry.clone(), ports, rules);
     let (reload, reloads) = mpsc::channel(1);

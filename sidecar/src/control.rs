@@ -41,6 +41,8 @@ pub(crate) struct Control {
     pools: BTreeMap<PoolName, InUse>,
     /// Ports that a pool waits for: they aren't closed when they come free, so that no client is turned away meanwhile.
     claimed: BTreeSet<u16>,
+    /// Listeners that are left out, so that it is said once and not with each revision.
+    left_out: BTreeSet<(PoolName, u16)>,
 }
 
 /// What holds for all pools of this process.
@@ -48,8 +50,10 @@ pub(crate) struct Control {
 pub(crate) struct Rules {
     /// Which addresses endpoints may have.
     pub(crate) addresses: Mode,
-    /// Ports that are left out: somebody else in the pod has them, or the process itself.
+    /// Ports that are left out: somebody else in the pod has them.
     pub(crate) excluded: BTreeSet<u16>,
+    /// Ports that the process itself needs: no pool gets them.
+    pub(crate) own: BTreeSet<u16>,
     /// Seeds the pools' own randomness.
     pub(crate) seed: u64,
 }
@@ -67,7 +71,7 @@ struct InUse {
 
 impl Control {
     pub(crate) fn new(table: Arc<ArcSwap<Table>>, registry: Arc<Registry>, ports: Ports, rules: Rules) -> Self {
-        Self { table, registry, ports, rules, pools: BTreeMap::new(), claimed: BTreeSet::new() }
+        Self { table, registry, ports, rules, pools: BTreeMap::new(), claimed: BTreeSet::new(), left_out: BTreeSet::new() }
     }
 
     /// Puts a pool into use, or says why not and changes nothing.
@@ -92,6 +96,7 @@ impl Control {
             endpoints = entry.balance().members().len(),
             "pool in use"
         );
+        self.note_left_out(&name, &incoming.policy);
         Ok(())
     }
 
@@ -101,6 +106,7 @@ impl Control {
         self.publish();
         before.members.values().for_each(|member| member.retire());
         self.registry.remove(name);
+        self.left_out.retain(|(pool, _)| pool != name);
         tracing::info!(pool = %name, reason, "pool removed");
     }
 
@@ -162,6 +168,9 @@ impl Control {
             }
         }
         for listener in self.listeners(&incoming.policy) {
+            if self.rules.own.contains(&listener.port) {
+                return Err(Refusal::OwnPort { listener: listener.name.clone(), port: listener.port });
+            }
             if let Some(route) = self.table.load().route(listener.port)
                 && *route.pool.name() != incoming.name
             {
@@ -186,6 +195,18 @@ impl Control {
             })?;
         }
         Ok(())
+    }
+
+    fn note_left_out(&mut self, name: &PoolName, policy: &Policy) {
+        let Self { rules, left_out, .. } = self;
+        let excluded: Vec<_> = policy.listeners.iter().filter(|listener| rules.excluded.contains(&listener.port)).collect();
+        left_out.retain(|(pool, port)| pool != name || excluded.iter().any(|listener| listener.port == *port));
+        for listener in excluded {
+            if left_out.insert((name.clone(), listener.port)) {
+                let (listener, port) = (&listener.name, listener.port);
+                tracing::warn!(pool = %name, listener, port, "listener left out: the port is excluded, the app has it itself");
+            }
+        }
     }
 
     fn close_unused_ports(&mut self) {

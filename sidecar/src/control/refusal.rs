@@ -55,6 +55,14 @@ pub enum Refusal {
         /// Who has it.
         owner: PoolName,
     },
+    /// The sidecar listens there itself.
+    #[error("listener `{listener}`: this sidecar needs port {port} itself; give the listener another port")]
+    OwnPort {
+        /// The listener.
+        listener: String,
+        /// Its port.
+        port: u16,
+    },
     /// The port cannot be opened.
     #[error("listener `{listener}`: cannot listen on port {port} ({source}); free the port or give the listener another")]
     Listen {

@@ -14,7 +14,7 @@ pub(super) fn control() -> (Control, Arc<ArcSwap<Table>>) {
 
 fn control_of(workers: Vec<UnboundedSender<Command>>) -> (Control, Arc<ArcSwap<Table>>) {
     let table = Arc::new(ArcSwap::from_pointee(Table::default()));
-    let rules = Rules { addresses: Mode::Embedded, excluded: BTreeSet::new(), seed: 1 };
+    let rules = Rules { addresses: Mode::Embedded, excluded: BTreeSet::new(), own: BTreeSet::new(), seed: 1 };
     (Control::new(table.clone(), Arc::new(Registry::new(0)), Ports::new(workers), rules), table)
 }
 
@@ -120,4 +120,20 @@ fn nobody_is_accepted_on_a_port_before_its_route_is_there_nor_for_a_pool_that_is
     control.apply(&listening("shop/a", good)).expect("the port is free again");
     assert!(matches!(commands.try_recv(), Ok(Command::Open(opened)) if opened.number == good));
     assert!(table.load().route(good).is_some());
+}
+
+#[test]
+fn a_listener_on_the_process_own_port_is_refused_and_one_on_an_excluded_port_left_out_and_noted() {
+    let (mut control, table) = control();
+    let (own, excluded) = (free_port(), free_port());
+    control.rules.own.insert(own);
+    control.rules.excluded.insert(excluded);
+    let refusal = control.apply(&listening("shop/a", own)).expect_err("is refused");
+    assert!(matches!(refusal, Refusal::OwnPort { port, .. } if port == own), "{refusal}");
+    control.apply(&listening("shop/b", excluded)).expect("is served but there");
+    assert!(table.load().route(excluded).is_none());
+    let noted = |control: &Control| control.left_out.iter().map(|(_, port)| *port).collect::<Vec<_>>();
+    assert_eq!(noted(&control), [excluded]);
+    control.remove(&"shop/b".parse().expect("a name"), "gone");
+    assert!(noted(&control).is_empty());
 }
