@@ -1,6 +1,6 @@
 //! Who is calling: a projected service account token of audience `evenkeel`, proved by the API server (TokenReview).
-//! Verdicts are remembered for a minute at most, never past the token's own end. The token is decoded here only to know
-//! when it ends; nothing that it says is believed.
+//! Verdicts are remembered for a minute at most, never past the token's own end. What a token says of itself is only ever
+//! held against it: one that has ended or is meant for another is refused without asking.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -151,19 +151,20 @@ impl Authenticator {
         if let Some(verdict) = self.find(&key, now) {
             return verdict;
         }
-        let verdict = self.fetch(token).await;
+        let expires = read_claims(token)?.end(wall)?;
+        let verdict = self.fetch(token, expires).await;
         if !matches!(verdict, Err(error) if error.is_retryable()) {
             self.remember(key, verdict.clone(), now, wall);
         }
         verdict
     }
 
-    async fn fetch(&self, token: &str) -> Verdict {
+    async fn fetch(&self, token: &str, expires: SystemTime) -> Verdict {
         let turn = tokio::time::timeout(REVIEW_TIMEOUT, self.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(AuthError::Busy) };
         let answer = tokio::time::timeout(REVIEW_TIMEOUT, self.reviewer.review(token, AUDIENCE)).await;
         let status = answer.unwrap_or(Err(AuthError::Unavailable))?;
-        judge(status, expiry(token)).map(Arc::new)
+        judge(status, Some(expires)).map(Arc::new)
     }
 
     fn find(&self, key: &[u8; 32], now: Instant) -> Option<Verdict> {
@@ -226,15 +227,38 @@ fn judge(status: TokenReviewStatus, expires: Option<SystemTime>) -> Result<Ident
     })
 }
 
-/// When a token ends by its own word (RFC 7519 §4.1.4). Only ever shortens what the API server granted.
-fn expiry(token: &str) -> Option<SystemTime> {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: u64,
+/// What a projected token says of itself (RFC 7519 §4.1); it always says both.
+#[derive(Deserialize)]
+struct Claims {
+    exp: u64,
+    aud: Audiences,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audiences {
+    One(String),
+    Many(Vec<String>),
+}
+
+fn read_claims(token: &str) -> Result<Claims, AuthError> {
+    let claims = token.split('.').nth(1).and_then(|claims| URL_SAFE_NO_PAD.decode(claims).ok());
+    serde_json::from_slice(&claims.ok_or(AuthError::Invalid)?).map_err(|_| AuthError::Invalid)
+}
+
+impl Claims {
+    /// When it ends, if it can be good at all.
+    fn end(&self, wall: SystemTime) -> Result<SystemTime, AuthError> {
+        let ours = match &self.aud {
+            Audiences::One(audience) => audience == AUDIENCE,
+            Audiences::Many(audiences) => audiences.iter().any(|audience| audience == AUDIENCE),
+        };
+        if !ours {
+            return Err(AuthError::Audience);
+        }
+        let end = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.exp));
+        end.filter(|end| wall < *end).ok_or(AuthError::Invalid)
     }
-    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    let Claims { exp } = serde_json::from_slice(&claims).ok()?;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(exp))
 }
 
 #[cfg(test)]
@@ -265,7 +289,11 @@ pub(crate) mod tests {
 
     pub(crate) fn token(namespace: &str, expires: SystemTime) -> String {
         let exp = expires.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        format!("header.{}.{namespace}", URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{exp}}}")))
+        token_of(&serde_json::json!({"exp": exp, "aud": [AUDIENCE]}), namespace)
+    }
+
+    fn token_of(claims: &serde_json::Value, namespace: &str) -> String {
+        format!("header.{}.{namespace}", URL_SAFE_NO_PAD.encode(claims.to_string()))
     }
 
     fn vouched(namespace: &str, audiences: &[&str]) -> TokenReviewStatus {
@@ -334,7 +362,32 @@ pub(crate) mod tests {
         }
         assert_eq!(bearer(Some("bearer abc")), Ok("abc"));
         assert_eq!(bearer(Some(&format!("Bearer {}", "a".repeat(MAX_TOKEN + 1)))), Err(AuthError::Invalid));
-        assert_eq!(expiry("not a token"), None);
-        assert_eq!(expiry("a.!!.c"), None);
+    }
+
+    #[tokio::test]
+    async fn the_api_server_is_not_asked_about_a_token_that_speaks_against_itself() {
+        let reviewer = Arc::new(FakeReviewer::default());
+        let authenticator = Authenticator::new(reviewer.clone());
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        let verdict = async |token: &str| {
+            let header = format!("Bearer {token}");
+            authenticator.authenticate(Some(&header), Instant::now(), wall).await.map(|identity| identity.expires)
+        };
+        let claims = |exp: u64, aud: serde_json::Value| token_of(&serde_json::json!({"exp": exp, "aud": aud}), "shop");
+        for (token, error) in [
+            ("opaque".into(), AuthError::Invalid),
+            ("a.!!.c".into(), AuthError::Invalid),
+            (token_of(&serde_json::json!({"exp": 2_000}), "shop"), AuthError::Invalid),
+            (claims(1_000, AUDIENCE.into()), AuthError::Invalid),
+            (claims(2_000, "https://kubernetes.default.svc".into()), AuthError::Audience),
+            (claims(2_000, serde_json::json!([])), AuthError::Audience),
+        ] {
+            assert_eq!(verdict(&token).await, Err(error), "{token}");
+        }
+        assert_eq!(reviewer.asked.load(Ordering::Relaxed), 0);
+        let end = wall + Duration::from_secs(1_000);
+        for aud in [serde_json::json!(AUDIENCE), serde_json::json!(["other", AUDIENCE])] {
+            assert_eq!(verdict(&claims(2_000, aud)).await, Ok(Some(end)));
+        }
     }
 }

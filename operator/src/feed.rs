@@ -1,5 +1,5 @@
 //! The feed: `POST /v1/feed` over HTTP/2 and TLS, one stream of JSON lines in each direction for each sidecar. A caller is
-//! authenticated, counted and given its answer's head before its body is read. Who may see what is decided in `wanted`.
+//! counted by its address, authenticated and given its answer's head before its body is read. Who may see what is decided in `wanted`.
 
 mod lines;
 mod rate;
@@ -11,14 +11,15 @@ mod tests;
 mod wanted;
 
 use crate::auth::{AuthError, Authenticator, Identity};
+use crate::listen::Peer;
 use crate::publish::Publisher;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
-use rate::Rate;
+use axum::{Extension, Json, Router};
+use rate::{Rate, Rates};
 pub use session::Limits;
 use session::Session;
 use sessions::{Full, Sessions};
@@ -28,9 +29,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, watch};
 
-/// Sessions that may be opened in a second, and at once.
+/// Sessions that may be opened in a second, and at once, by all who are who they say.
 const OPENS_PER_SECOND: u32 = 500;
 const OPENS_AT_ONCE: u32 = 2_000;
+/// Tries of one address, whoever it is: enough for a node behind which pods hide, all coming back at once.
+const TRIES_PER_SECOND: u32 = 20;
+const TRIES_AT_ONCE: u32 = 256;
 /// A stream ends when this share of what is left of its token has passed, plus up to [`JITTER_SHARE`].
 const TOKEN_SHARE: f64 = 0.75;
 const JITTER_SHARE: f64 = 0.2;
@@ -46,6 +50,7 @@ pub struct Feed {
     authenticator: Authenticator,
     limits: Limits,
     rate: Mutex<Rate>,
+    rates: Mutex<Rates>,
     stop: watch::Receiver<bool>,
 }
 
@@ -59,7 +64,8 @@ impl Feed {
         stop: watch::Receiver<bool>,
     ) -> Arc<Self> {
         let rate = Mutex::new(Rate::new(OPENS_PER_SECOND, OPENS_AT_ONCE, Instant::now()));
-        Arc::new(Self { publisher, sessions, authenticator, limits, rate, stop })
+        let rates = Mutex::new(Rates::new(TRIES_PER_SECOND, TRIES_AT_ONCE));
+        Arc::new(Self { publisher, sessions, authenticator, limits, rate, rates, stop })
     }
 }
 
@@ -77,6 +83,8 @@ enum Refusal {
     Full(#[from] Full),
     #[error("over {OPENS_PER_SECOND} sessions a second: try again in a few seconds")]
     Rate,
+    #[error("over {TRIES_PER_SECOND} tries a second from your address: try again in a few seconds")]
+    Address,
 }
 
 impl Refusal {
@@ -88,6 +96,7 @@ impl Refusal {
             Self::Auth(error @ (AuthError::Busy | AuthError::Unavailable)) => (StatusCode::SERVICE_UNAVAILABLE, error.reason()),
             Self::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, "TooManySessions"),
             Self::Rate => (StatusCode::SERVICE_UNAVAILABLE, "TooManyOpens"),
+            Self::Address => (StatusCode::TOO_MANY_REQUESTS, "TooManyTries"),
         }
     }
 }
@@ -106,13 +115,21 @@ impl IntoResponse for Refusal {
     }
 }
 
-async fn open(State(feed): State<Arc<Feed>>, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
-    if !feed.rate.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()) {
-        return Err(Refusal::Rate);
+async fn open(
+    State(feed): State<Arc<Feed>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    if !feed.rates.lock().unwrap_or_else(PoisonError::into_inner).take(peer, Instant::now()) {
+        return Err(Refusal::Address);
     }
     let wall = SystemTime::now();
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let identity = feed.authenticator.authenticate(authorization, Instant::now(), wall).await?;
+    if !feed.rate.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()) {
+        return Err(Refusal::Rate);
+    }
     let membership = feed.sessions.enter(&identity.name())?;
     let jitter = random_fraction();
     let (out, taken) = mpsc::channel(1);

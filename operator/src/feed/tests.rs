@@ -355,8 +355,9 @@ async fn a_stream_ends_before_its_token_and_at_shutdown_with_a_goodbye() {
 #[tokio::test]
 async fn without_a_good_token_there_is_no_stream_but_a_reason() {
     let server = Server::started().await;
+    let away = format!("Bearer {}", token("away", SystemTime::now() + Duration::from_secs(600)));
     let cases =
-        [(None, 401, "NoToken"), (Some("Bearer nonsense"), 401, "InvalidToken"), (Some("Bearer a.b.away"), 503, "ApiServer")];
+        [(None, 401, "NoToken"), (Some("Bearer nonsense"), 401, "InvalidToken"), (Some(away.as_str()), 503, "ApiServer")];
     for (authorization, status, reason) in cases {
         let (_body, response) = server.post(authorization, 1 << 20).await;
         assert_eq!(response.status(), status);
@@ -366,6 +367,20 @@ async fn without_a_good_token_there_is_no_stream_but_a_reason() {
     let mut connection = server.connect(1 << 20).await;
     let request = http::Request::get(format!("https://{NAME}/livez")).body(()).unwrap();
     assert_eq!(connection.send_request(request, true).unwrap().0.await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn who_tries_too_often_without_a_token_uses_up_its_own_turns() {
+    let server = Server::started().await;
+    let mut connection = server.connect(1 << 20).await;
+    let mut statuses = BTreeMap::<u16, u32>::new();
+    for _ in 0..=TRIES_AT_ONCE * 2 {
+        let request = http::Request::post(format!("https://{NAME}/v1/feed")).body(()).unwrap();
+        let response = connection.send_request(request, true).unwrap().0.await.unwrap();
+        *statuses.entry(response.status().as_u16()).or_default() += 1;
+        connection = connection.ready().await.unwrap();
+    }
+    assert!(statuses[&401] >= TRIES_AT_ONCE && statuses[&429] > 0, "{statuses:?}");
 }
 
 #[test]
