@@ -234,7 +234,8 @@ impl Control {
             members.insert(record.id().to_owned(), member);
             records.push(record);
         }
-        let seed = self.rules.seed ^ evenkeel_balance::key_hash(name.to_string().as_bytes());
+        // Of the revision too: else each revision would begin its turns with the same endpoint.
+        let seed = self.rules.seed ^ evenkeel_balance::key_hash(format!("{name} {revision}").as_bytes());
         let balance = evenkeel_balance::Pool::try_new(convert::config(policy), records, seed).map_err(Refusal::Build)?;
         let entry =
             PoolEntry::new(name.clone(), *revision, Arc::new(policy.clone()), balance, members.values().cloned(), metrics);

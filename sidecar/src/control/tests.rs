@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::listen::Command;
-use evenkeel_balance::BuildError;
+use evenkeel_balance::{BuildError, PickArgs, SmallRng};
 use evenkeel_wire::{ActiveCheck, Algorithm, CheckKind, Endpoint, Health, Listener, Policy, PoolName, Protocol, Retry};
 use std::net::TcpListener;
+use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// Without workers, on addresses of any kind.
@@ -19,7 +20,7 @@ fn control_of(workers: Vec<UnboundedSender<Command>>) -> (Control, Arc<ArcSwap<T
 }
 
 /// A port that nobody has right now.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
@@ -136,4 +137,19 @@ fn a_listener_on_the_process_own_port_is_refused_and_one_on_an_excluded_port_lef
     assert_eq!(noted(&control), [excluded]);
     control.remove(&"shop/b".parse().expect("a name"), "gone");
     assert!(noted(&control).is_empty());
+}
+
+#[test]
+fn revisions_begin_their_turns_with_different_endpoints() {
+    let (mut control, table) = control();
+    let mut first = BTreeSet::new();
+    for revision in 1..=16 {
+        let mut next = Incoming { revision, ..incoming() };
+        next.endpoints[1].health = Health::Usable;
+        control.apply(&next).expect("is applied");
+        let table = table.load();
+        let picked = table.pools()[&pool()].balance().pick(PickArgs::default(), Instant::now(), &mut SmallRng::new(1));
+        first.insert(picked.expect("an endpoint").lease.endpoint().id().to_owned());
+    }
+    assert_eq!(first.len(), 2);
 }
