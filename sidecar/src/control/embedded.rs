@@ -109,7 +109,11 @@ pub(crate) async fn run(mut control: Control, files: Vec<PathBuf>, seed: u64, mu
             Some(()) = reload.recv() => {
                 generation += 1;
                 match load(&files, generation) {
-                    Ok(pools) => converge(&mut control, pools),
+                    Ok(pools) => {
+                        for (name, refusal) in converge(&mut control, pools) {
+                            tracing::error!(pool = %name, error = %refusal, "pool refused; it stays as it was");
+                        }
+                    }
                     Err(error) => tracing::error!(%error, "files not used; the pools stay as they are"),
                 }
                 checks.follow(&control);
@@ -119,28 +123,47 @@ pub(crate) async fn run(mut control: Control, files: Vec<PathBuf>, seed: u64, mu
 }
 
 /// Removes what is gone, then applies the rest; a pool that is refused stays as it was. A port may go from one pool to
-/// another: so what is refused for its port is tried again while others succeed.
-fn converge(control: &mut Control, mut pools: Vec<Incoming>) {
+/// another: so what is refused for its port is tried again while others succeed. Each pool that is refused in the end, and why.
+fn converge(control: &mut Control, mut pools: Vec<Incoming>) -> Vec<(PoolName, Refusal)> {
     let kept: BTreeSet<_> = pools.iter().map(|pool| pool.name.clone()).collect();
     for name in control.revisions().into_keys().filter(|name| !kept.contains(name)) {
         control.remove(&name, "not in the files any more");
     }
+    let mut refused = Vec::new();
     loop {
         let before = pools.len();
-        let mut refused = Vec::new();
+        let mut waiting = Vec::new();
         pools.retain(|pool| match control.apply(pool) {
             Ok(()) => false,
             Err(refusal) => {
                 let may_pass = refusal.may_pass();
-                refused.push((pool.name.clone(), refusal));
+                if may_pass { &mut waiting } else { &mut refused }.push((pool.name.clone(), refusal));
                 may_pass
             }
         });
         if pools.is_empty() || pools.len() == before {
-            for (name, refusal) in refused {
-                tracing::error!(pool = %name, error = %refusal, "pool refused; it stays as it was");
-            }
-            return;
+            refused.append(&mut waiting);
+            return refused;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::tests::{control, free_port, listening};
+
+    #[test]
+    fn a_refusal_for_good_is_told_even_if_others_are_tried_again() {
+        let (mut control, _) = control();
+        let [first, second] = [free_port(), free_port()];
+        control.apply(&listening("shop/z", first)).expect("is applied");
+        let mut bad = listening("shop/b", free_port());
+        bad.policy.connect_timeout_ms = 0;
+        let refused = converge(&mut control, vec![listening("shop/a", first), bad, listening("shop/z", second)]);
+        let [(name, refusal)] = refused.try_into().expect("one refusal");
+        assert_eq!(name.to_string(), "shop/b");
+        assert!(matches!(refusal, Refusal::OutOfRange { .. }), "{refusal}");
+        assert_eq!(control.revisions().len(), 2, "the port went from one pool to another");
     }
 }
