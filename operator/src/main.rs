@@ -11,6 +11,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// What is logged unless EVENKEEL_LOG says otherwise. The client logs each failed request, which whoever made it says better.
+/// The chart shows the same.
 const LOG: &str = "info,kube_client=off";
 
 /// Reconciles BalancerPools and feeds the sidecars.
