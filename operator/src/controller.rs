@@ -177,7 +177,8 @@ impl Controller {
 
     fn verdict(&mut self, verdict: &Verdict, now: Instant) {
         let key = Key::new(&verdict.pool.namespace, &verdict.pool.name);
-        if let Some(entry) = self.entries.get_mut(&key)
+        if self.prober.is_current(verdict)
+            && let Some(entry) = self.entries.get_mut(&key)
             && entry.state.verdict(verdict)
         {
             let (endpoint, reason) = (&verdict.id, verdict.reason.as_str());
@@ -238,7 +239,7 @@ impl Controller {
         for (pool, revision) in self.shared.publisher.apply(changes) {
             let key = Key::new(pool.namespace, pool.name);
             if let Some(entry) = self.entries.get_mut(&key) {
-                entry.published(revision);
+                entry.published(revision, now);
             }
         }
         for since in published {
@@ -345,7 +346,8 @@ impl Entry {
         }
     }
 
-    fn published(&mut self, revision: u64) {
+    fn published(&mut self, revision: u64, now: Instant) {
+        self.desk.published_at.get_or_insert(now);
         let generation = self.state.view().map(|view| view.policy.generation);
         if self.revision == 0 || self.desk.generation != generation {
             self.generation_revision = revision;

@@ -16,12 +16,18 @@ use tokio::task::JoinError;
 /// The first pause after a write that failed, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// For the sidecars to answer what was published: a status written before would say that none has it, and say so until
+/// counts alone are due.
+const ANSWERED: Duration = Duration::from_millis(500);
+
 /// What is known of one pool's writes.
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
     /// The generation that was published last.
     pub(crate) generation: Option<i64>,
     since: Since,
+    /// When the oldest was published that no status tells of yet.
+    pub(crate) published_at: Option<Instant>,
     status_at: Option<Instant>,
     listed_at: Option<Instant>,
     under_way: usize,
@@ -68,7 +74,8 @@ impl Controller {
         let desired = status::desired(&entry.state, &sync, &pool.status, &clock);
         let mut again = None;
         let mut writes = Vec::new();
-        match status::due(&pool.status, &desired, entry.desk.status_at, now) {
+        let due = status::due(&pool.status, &desired, entry.desk.status_at, now);
+        match due.map(|at| answered(&entry.desk, &sync).map_or(at, |answered| at.max(answered))) {
             Some(at) if at <= now => writes.push(Write::Status(Box::new(desired))),
             later => again = later,
         }
@@ -89,7 +96,10 @@ impl Controller {
         };
         for each in writes {
             match &each {
-                Write::Status(_) => entry.desk.status_at = Some(now),
+                Write::Status(_) => {
+                    entry.desk.status_at = Some(now);
+                    entry.desk.published_at = None;
+                }
                 Write::Listing(_) => entry.desk.listed_at = Some(now),
             }
             entry.desk.under_way += 1;
@@ -142,6 +152,11 @@ impl Controller {
         }
         self.unsettle(key, now);
     }
+}
+
+/// Until when a status waits for the sidecars' answers, if it does.
+fn answered(desk: &Desk, sync: &status::Sync) -> Option<Instant> {
+    desk.published_at.filter(|_| sync.in_sync < sync.connected).map(|at| at + ANSWERED)
 }
 
 fn sync(sessions: &crate::feed::sessions::Sessions, key: &Key, entry: &Entry) -> status::Sync {

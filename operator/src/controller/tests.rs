@@ -188,6 +188,36 @@ async fn what_is_settled_is_not_written_again_and_an_edit_by_hand_is_put_right()
 }
 
 #[tokio::test]
+async fn a_status_waits_a_moment_for_the_sidecars_to_answer_and_no_longer() {
+    let mut bench = Bench::synced(vec![("web", pool(1, json!({})))]).await;
+    bench.settled().await;
+    let sessions = bench.controller.shared.sessions.clone();
+    let mut sidecar = sessions.enter("shop/a").expect("room");
+    sidecar.offered([&pool_name(&key("web"))].into_iter());
+    sidecar.acked(&pool_name(&key("web")), 1);
+    bench.now += crate::status::SIDECARS;
+    bench.controller.unsettle(key("web"), bench.now);
+    bench.turn();
+    bench.settled().await;
+    for (endpoints, acked, waits) in [(2, 2, 0), (3, 0, 500)] {
+        bench.now += Duration::from_secs(20);
+        let list = (1..=endpoints).map(|n| endpoint(&n.to_string(), n)).collect();
+        bench.see(Observation::Slice(Seen::Put(key("a"), slice("web", list))));
+        bench.turn();
+        bench.now += BATCH;
+        bench.turn();
+        assert!(!bench.settled().await.contains_key(&format!("{STATUS}/web/status")), "nobody can have answered yet");
+        sidecar.acked(&pool_name(&key("web")), acked);
+        bench.controller.unsettle(key("web"), bench.now);
+        bench.now += Duration::from_millis(waits);
+        bench.turn();
+        let status = &bench.settled().await[&format!("{STATUS}/web/status")]["status"];
+        assert_eq!(status["endpoints"]["total"], endpoints);
+        assert_eq!(status["sidecars"]["inSync"], u32::from(acked > 0));
+    }
+}
+
+#[tokio::test]
 async fn a_transition_never_waits_for_the_counts_of_sidecars() {
     let mut bench = Bench::synced(vec![("web", pool(1, json!({})))]).await;
     bench.settled().await;

@@ -96,7 +96,7 @@ impl Sessions {
     }
 
     /// Lets a caller in. `caller` is what its sessions are counted by and what people see.
-    pub(super) fn enter(self: &Arc<Self>, caller: &str) -> Result<Membership, Full> {
+    pub(crate) fn enter(self: &Arc<Self>, caller: &str) -> Result<Membership, Full> {
         let mut inner = self.lock();
         if inner.open >= MAX_SESSIONS {
             return Err(Full::Operator);
@@ -124,7 +124,7 @@ impl Sessions {
 
 /// One session's entry; leaves when dropped.
 #[derive(Debug)]
-pub(super) struct Membership {
+pub(crate) struct Membership {
     sessions: Arc<Sessions>,
     id: u64,
     caller: Arc<str>,
@@ -133,7 +133,7 @@ pub(super) struct Membership {
 
 impl Membership {
     /// The session is told of these pools from now on.
-    pub(super) fn offered<'a>(&mut self, pools: impl Iterator<Item = &'a PoolName>) {
+    pub(crate) fn offered<'a>(&mut self, pools: impl Iterator<Item = &'a PoolName>) {
         let Self { sessions, id, caller, pools: mine } = self;
         let new: Vec<_> = pools.filter(|pool| mine.insert((*pool).clone())).cloned().collect();
         if !new.is_empty() {
@@ -147,14 +147,14 @@ impl Membership {
     }
 
     /// The session is no longer told of this pool.
-    pub(super) fn withdrawn(&mut self, pool: &PoolName) {
+    pub(crate) fn withdrawn(&mut self, pool: &PoolName) {
         if self.pools.remove(pool) {
             self.sessions.change(|inner| inner.forget(pool, self.id));
         }
     }
 
     /// The sidecar uses a revision. One that it was never offered is nothing.
-    pub(super) fn acked(&self, pool: &PoolName, revision: u64) {
+    pub(crate) fn acked(&self, pool: &PoolName, revision: u64) {
         self.answered(pool, |standing| {
             standing.acked = standing.acked.max(revision);
             standing.nacked.take_if(|(nacked, _)| *nacked <= revision);
@@ -162,7 +162,7 @@ impl Membership {
     }
 
     /// The sidecar refuses a revision.
-    pub(super) fn nacked(&self, pool: &PoolName, revision: u64, reason: &str) {
+    pub(crate) fn nacked(&self, pool: &PoolName, revision: u64, reason: &str) {
         let reason = reason.chars().filter(|c| !c.is_control()).take(MAX_REASON).collect();
         self.answered(pool, |standing| standing.nacked = Some((revision, reason)));
     }
