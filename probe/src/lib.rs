@@ -31,7 +31,8 @@ pub struct Target {
     pub address: SocketAddr,
 }
 
-/// A transition of one endpoint of one pool. All start healthy; one that is no longer a target may still have a verdict on the way.
+/// A transition of one endpoint of one pool. All start healthy; one that is no longer a target may still have a verdict on the way,
+/// and it isn't one of the target that has its id since: ask [`Prober::is_current`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The pool whose check it is.
@@ -42,6 +43,8 @@ pub struct Verdict {
     pub healthy: bool,
     /// How the last check went.
     pub reason: CheckReason,
+    /// Of which run of checks: see [`Prober::is_current`].
+    pub run: u64,
 }
 
 /// Runs the checks of all pools. Dropping it ends them.
@@ -50,6 +53,8 @@ pub struct Prober {
     pools: HashMap<PoolName, Pool>,
     shared: target::Shared,
     rng: SmallRng,
+    /// How many checks were begun.
+    runs: u64,
 }
 
 #[derive(Debug)]
@@ -71,14 +76,14 @@ impl Prober {
     pub fn new(seed: u64) -> (Self, mpsc::Receiver<Verdict>) {
         let (verdicts, receiver) = mpsc::channel(MAX_VERDICTS);
         let shared = target::Shared { verdicts, counts: Arc::default(), permits: Arc::new(Semaphore::new(MAX_AT_ONCE)) };
-        (Self { pools: HashMap::new(), shared, rng: SmallRng::new(seed) }, receiver)
+        (Self { pools: HashMap::new(), shared, rng: SmallRng::new(seed), runs: 0 }, receiver)
     }
 
     /// Makes the pool's checks be these: what is new starts, what is gone stops and is forgotten, what stays keeps its counts, also
     /// under another policy. An id at another address is new. Without a check all stop. Must be called inside a tokio runtime.
     pub fn set(&mut self, pool: &PoolName, check: Option<&ActiveCheck>, targets: Vec<Target>) {
         let Some(check) = check else { return self.remove(pool) };
-        let Self { pools, shared, rng } = self;
+        let Self { pools, shared, rng, runs } = self;
         let entry = pools.entry(pool.clone()).or_insert_with(|| Pool::new(check.clone()));
         entry.policy.send_if_modified(|current| {
             let differs = current != check;
@@ -95,8 +100,10 @@ impl Prober {
                 None if entry.targets.contains_key(&id) => continue,
                 None => {
                     let rng = SmallRng::new(rng.next_u64());
+                    *runs += 1;
                     let (policy, permits) = (entry.policy.subscribe(), entry.permits.clone());
-                    target::Running::start(target::OfPool { name: pool.clone(), policy, permits }, target, shared.clone(), rng)
+                    let pool = target::OfPool { name: pool.clone(), policy, permits };
+                    target::Running::start(pool, target, *runs, shared.clone(), rng)
                 }
             };
             entry.targets.insert(id, running);
@@ -106,6 +113,12 @@ impl Prober {
     /// Ends the pool's checks.
     pub fn remove(&mut self, pool: &PoolName) {
         self.pools.remove(pool);
+    }
+
+    /// Whether the verdict is of a check that still runs.
+    pub fn is_current(&self, verdict: &Verdict) -> bool {
+        let running = self.pools.get(&verdict.pool).and_then(|pool| pool.targets.get(&verdict.id));
+        running.is_some_and(|running| running.run == verdict.run)
     }
 
     /// Checks made by result; the same live counts each time.

@@ -43,13 +43,15 @@ pub(crate) struct OfPool {
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    /// Its number among all that were begun.
+    pub(crate) run: u64,
     task: JoinHandle<()>,
 }
 
 impl Running {
-    pub(crate) fn start(pool: OfPool, target: Target, shared: Shared, rng: SmallRng) -> Self {
+    pub(crate) fn start(pool: OfPool, target: Target, run: u64, shared: Shared, rng: SmallRng) -> Self {
         let address = target.address;
-        Self { address, task: tokio::spawn(run(pool, target, shared, rng)) }
+        Self { address, run, task: tokio::spawn(follow(pool, target, run, shared, rng)) }
     }
 }
 
@@ -59,7 +61,7 @@ impl Drop for Running {
     }
 }
 
-async fn run(pool: OfPool, target: Target, shared: Shared, mut rng: SmallRng) {
+async fn follow(pool: OfPool, target: Target, run: u64, shared: Shared, mut rng: SmallRng) {
     let OfPool { name: pool, mut policy, permits } = pool;
     let Target { id, address } = target;
     let mut current = policy.borrow_and_update().clone();
@@ -92,7 +94,8 @@ async fn run(pool: OfPool, target: Target, shared: Shared, mut rng: SmallRng) {
         if let Some(healthy) = check.observe(reason == CheckReason::Passing) {
             tracing::debug!(%pool, id, healthy, reason = reason.as_str(), "check turned");
             // A full queue holds back this target's next check, and memory stays bounded.
-            if shared.verdicts.send(Verdict { pool: pool.clone(), id: id.clone(), healthy, reason }).await.is_err() {
+            let verdict = Verdict { pool: pool.clone(), id: id.clone(), healthy, reason, run };
+            if shared.verdicts.send(verdict).await.is_err() {
                 return;
             }
         }

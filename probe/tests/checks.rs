@@ -289,3 +289,21 @@ async fn a_pool_whose_endpoints_all_hang_does_not_hold_up_another_pools_checks()
     assert_eq!(next(&mut verdicts).await, (false, CheckReason::Reset));
     assert_eq!(open.load(SeqCst), 32);
 }
+
+#[tokio::test]
+async fn a_verdict_of_a_check_that_has_ended_is_not_its_successors() {
+    let (bad, _) = serve(|_| None).await;
+    let (other, _) = serve(|_| None).await;
+    let (mut prober, mut verdicts) = Prober::new(1);
+    prober.set(&name(), Some(&check(http())), vec![target(bad)]);
+    let verdict = timeout(LONG, verdicts.recv()).await.unwrap().unwrap();
+    assert!(prober.is_current(&verdict));
+    prober.set(&name(), Some(&check(http())), vec![target(bad)]);
+    assert!(prober.is_current(&verdict), "what stays goes on");
+    prober.set(&name(), Some(&check(http())), vec![target(other)]);
+    assert!(!prober.is_current(&verdict), "another address");
+    prober.remove(&name());
+    assert!(!prober.is_current(&verdict), "nothing");
+    prober.set(&name(), Some(&check(http())), vec![target(bad)]);
+    assert!(!prober.is_current(&verdict), "begun anew");
+}

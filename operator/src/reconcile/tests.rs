@@ -22,7 +22,7 @@ fn published(step: &Step) -> Option<Vec<(char, Health)>> {
 }
 
 fn verdict(uid: &str, healthy: bool, reason: CheckReason) -> Verdict {
-    Verdict { pool: "shop/web".parse().expect("a name"), id: format!("{uid}:8080"), healthy, reason }
+    Verdict { pool: "shop/web".parse().expect("a name"), id: format!("{uid}:8080"), healthy, reason, run: 1 }
 }
 
 #[test]

@@ -33,7 +33,6 @@ impl Checks {
     /// Checks nothing.
     pub(crate) fn stop(&mut self) {
         std::mem::take(&mut self.checked).iter().for_each(|name| self.prober.remove(name));
-        while self.verdicts.try_recv().is_ok() {}
     }
 
     /// The next change of an endpoint's health. Cancel-safe.
@@ -47,7 +46,7 @@ impl Checks {
 
     /// Lets a verdict take effect; one of a check that has ended since doesn't.
     pub(crate) fn heed(&self, control: &mut Control, verdict: &Verdict) {
-        if self.checked.contains(&verdict.pool) {
+        if self.prober.is_current(verdict) {
             control.judge(&verdict.pool, &verdict.id, verdict.healthy, verdict.reason.as_str());
         }
     }
