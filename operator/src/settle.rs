@@ -163,5 +163,5 @@ fn sync(sessions: &crate::feed::sessions::Sessions, key: &Key, entry: &Entry) ->
     let name = pool_name(key);
     let newest = sessions.counts(&name, entry.revision);
     let generation = sessions.counts(&name, entry.generation_revision);
-    status::Sync { connected: newest.connected, in_sync: newest.in_sync, programmed: generation.in_sync, nack: newest.nack }
+    status::Sync { connected: newest.connected, in_sync: newest.in_sync, programmed: generation.in_sync, nack: generation.nack }
 }

@@ -22,7 +22,7 @@ pub struct Sync {
     pub in_sync: u32,
     /// Have acknowledged a revision of the newest generation.
     pub programmed: u32,
-    /// What one of them said when it refused the newest revision.
+    /// What one of them said when it refused a revision of the newest generation and has taken none since.
     pub nack: Option<String>,
 }
 

@@ -218,6 +218,32 @@ async fn a_status_waits_a_moment_for_the_sidecars_to_answer_and_no_longer() {
 }
 
 #[tokio::test]
+async fn a_refusal_stands_until_it_is_taken_back_whatever_endpoints_come_and_go() {
+    let mut bench = Bench::synced(vec![("web", pool(1, json!({})))]).await;
+    bench.settled().await;
+    let (sessions, name) = (bench.controller.shared.sessions.clone(), pool_name(&key("web")));
+    let mut sidecar = sessions.enter("shop/a").expect("room");
+    sidecar.offered([&name].into_iter());
+    sidecar.nacked(&name, 1, "port 18080 is in use");
+    for (endpoints, said) in [(2, "Refused"), (3, "Programmed")] {
+        bench.now += Duration::from_secs(20);
+        let list = (1..=endpoints).map(|n| endpoint(&n.to_string(), n)).collect();
+        bench.see(Observation::Slice(Seen::Put(key("a"), slice("web", list))));
+        bench.turn();
+        bench.now += BATCH;
+        bench.turn();
+        if said == "Programmed" {
+            sidecar.acked(&name, 3);
+        }
+        bench.controller.unsettle(key("web"), bench.now);
+        bench.now += Duration::from_secs(1);
+        bench.turn();
+        let written = bench.settled().await;
+        assert_eq!(written[&format!("{STATUS}/web/status")]["status"]["conditions"][2]["reason"], said);
+    }
+}
+
+#[tokio::test]
 async fn a_transition_never_waits_for_the_counts_of_sidecars() {
     let mut bench = Bench::synced(vec![("web", pool(1, json!({})))]).await;
     bench.settled().await;
