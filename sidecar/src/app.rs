@@ -181,7 +181,10 @@ fn start_workers(count: usize, shared: &Shared, rng: &mut SmallRng) -> Result<Po
         worker::spawn(index, shared.clone(), rng.next_u64(), receiver).map_err(StartError::Worker)?;
         commands.push(sender);
     }
-    Ok(Ports::new(commands))
+    // Without a /proc nothing is known, and the usual limit is assumed.
+    let connections = listen::count_slots(&std::fs::read_to_string("/proc/self/limits").unwrap_or_default());
+    tracing::debug!(connections, "the most client connections, by the limit on open files");
+    Ok(Ports::new(commands, connections))
 }
 
 async fn bind(flag: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -5,13 +5,73 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The most client connections of one listener.
 pub(crate) const MAX_CONNECTIONS: usize = 10_000;
 const BACKLOG: i32 = 1024;
+
+/// What is left for everything but clients when descriptors are counted: checks (256 at once), pages (64), listeners, the feed.
+const RESERVED_DESCRIPTORS: usize = 512;
+/// The fewest connections that a process takes, however few descriptors it has.
+const FEWEST_CONNECTIONS: usize = 64;
+/// Where nothing is known of a limit, the usual one.
+const USUAL_DESCRIPTORS: usize = 1024;
+
+/// How many client connections the process has descriptors for: each needs one, and one upstream. `limits` is what Linux says in
+/// `/proc/self/limits`.
+pub(crate) fn count_slots(limits: &str) -> usize {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let descriptors = match line.and_then(|line| line.split_whitespace().next()) {
+        Some("unlimited") => usize::MAX,
+        soft => soft.and_then(|soft| soft.parse().ok()).unwrap_or(USUAL_DESCRIPTORS),
+    };
+    (descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2).clamp(FEWEST_CONNECTIONS, Semaphore::MAX_PERMITS)
+}
+
+/// Places for client connections: of one port, shared by the workers, and of the process, shared by all ports.
+#[derive(Clone)]
+pub(crate) struct Slots {
+    port: Arc<Semaphore>,
+    process: Arc<Semaphore>,
+    /// That there was none left is said once.
+    told: Arc<AtomicBool>,
+}
+
+/// A connection's places; free again when dropped.
+pub(crate) struct Slot {
+    _port: OwnedSemaphorePermit,
+    _process: OwnedSemaphorePermit,
+}
+
+impl Slots {
+    /// Those of a new port.
+    pub(crate) fn new(process: Arc<Semaphore>) -> Self {
+        Self { port: Arc::new(Semaphore::new(MAX_CONNECTIONS)), process, told: Arc::default() }
+    }
+
+    /// Waits for a place of the port; `None` at the process's end.
+    pub(crate) async fn of_port(&self) -> Option<OwnedSemaphorePermit> {
+        self.port.clone().acquire_owned().await.ok()
+    }
+
+    /// Then for one of the process.
+    pub(crate) async fn of_process(&self, of_port: OwnedSemaphorePermit, port: u16) -> Option<Slot> {
+        let process = match self.process.clone().try_acquire_owned() {
+            Ok(process) => process,
+            Err(_) => {
+                if !self.told.swap(true, Relaxed) {
+                    tracing::warn!(port, "no descriptors left for more connections, clients wait; raise the limit on open files");
+                }
+                self.process.clone().acquire_owned().await.ok()?
+            }
+        };
+        Some(Slot { _port: of_port, _process: process })
+    }
+}
 
 /// To a worker.
 pub(crate) enum Command {
@@ -27,14 +87,15 @@ pub(crate) struct Port {
     pub(crate) number: u16,
     /// One for each loopback address.
     pub(crate) listeners: Vec<TcpListener>,
-    /// A slot for each connection, shared by the workers.
-    pub(crate) slots: Arc<Semaphore>,
+    /// Two places for each connection.
+    pub(crate) slots: Slots,
     /// Lives as long as the sockets do.
     pub(crate) held: Arc<()>,
 }
 
 /// The ports that are open.
 pub(crate) struct Ports {
+    process: Arc<Semaphore>,
     workers: Vec<UnboundedSender<Command>>,
     open: BTreeMap<u16, Weak<()>>,
     /// Of these, those that no worker has yet: clients wait in the backlog.
@@ -44,9 +105,15 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// None yet; `workers` will accept.
-    pub(crate) fn new(workers: Vec<UnboundedSender<Command>>) -> Self {
-        Self { workers, open: BTreeMap::new(), bound: BTreeMap::new(), closing: BTreeMap::new() }
+    /// None yet; `workers` will accept, so many connections in all.
+    pub(crate) fn new(workers: Vec<UnboundedSender<Command>>, connections: usize) -> Self {
+        Self {
+            process: Arc::new(Semaphore::new(connections)),
+            workers,
+            open: BTreeMap::new(),
+            bound: BTreeMap::new(),
+            closing: BTreeMap::new(),
+        }
     }
 
     /// Whether the port is open.
@@ -71,7 +138,7 @@ impl Ports {
                 Err(error) => return Err(error),
             }
         }
-        let (slots, held) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(()));
+        let (slots, held) = (Slots::new(self.process.clone()), Arc::new(()));
         self.open.insert(number, Arc::downgrade(&held));
         let port = |listeners| Port { number, listeners, slots: slots.clone(), held: held.clone() };
         self.bound.insert(number, sockets.into_iter().map(port).collect());
@@ -141,16 +208,27 @@ mod tests {
         taken.listen(1).expect("listens");
         let port = taken.local_addr().ok().and_then(|address| address.as_socket()).expect("has an address").port();
         let (worker, _commands) = unbounded_channel();
-        let mut ports = Ports::new(vec![worker]);
+        let mut ports = Ports::new(vec![worker], 1);
         assert_eq!(ports.open(port).map_err(|error| error.kind()), Err(io::ErrorKind::AddrInUse));
         assert!(!ports.is_open(port));
+    }
+
+    #[test]
+    fn connections_are_as_many_as_descriptors_allow_and_some_are_reserved() {
+        let limits = |soft: &str| {
+            let first = "Limit                     Soft Limit           Hard Limit           Units\n";
+            count_slots(&format!("{first}Max open files            {soft}                 524288               files\n"))
+        };
+        assert_eq!((limits("1024"), limits("65536")), (256, 32_512));
+        assert_eq!((limits("100"), limits("unlimited")), (FEWEST_CONNECTIONS, Semaphore::MAX_PERMITS));
+        assert_eq!(count_slots(""), limits("1024"));
     }
 
     #[test]
     fn each_worker_gets_its_own_sockets_and_is_told_of_the_end() {
         let (first, mut at_first) = unbounded_channel();
         let (second, mut at_second) = unbounded_channel();
-        let mut ports = Ports::new(vec![first, second]);
+        let mut ports = Ports::new(vec![first, second], 1);
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
         ports.open(port).expect("opens");
         ports.accept();

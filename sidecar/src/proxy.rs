@@ -7,27 +7,28 @@ pub(crate) mod http;
 pub(crate) mod record;
 pub(crate) mod tcp;
 
+use crate::listen::{Slot, Slots};
 use crate::worker::Worker;
 use evenkeel_wire::Protocol;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The pauses of a listener that has no descriptors left: doubling from the first to the last.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// Accepts for as long as the port is open. Each connection takes a slot; without one, and without descriptors, clients
-/// wait in the backlog.
-pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener, port: u16, slots: Arc<Semaphore>) {
+/// Accepts for as long as the port is open. Each connection takes a slot of its port and one of the process; without them,
+/// and without descriptors, clients wait in the backlog.
+pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener, port: u16, slots: Slots) {
     let mut pause = PAUSE.0;
-    while let Ok(slot) = slots.clone().acquire_owned().await {
+    while let Some(slot) = slots.of_port().await {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 pause = PAUSE.0;
+                // Only now: a listener that waits for clients must not keep a slot from the other ports.
+                let Some(slot) = slots.of_process(slot, port).await else { return };
                 tokio::task::spawn_local(serve(worker.clone(), stream, peer, port, slot));
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -49,7 +50,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | WouldBlock)
 }
 
-async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u16, _slot: OwnedSemaphorePermit) {
+async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u16, _slot: Slot) {
     let _open = worker.lifecycle().enter();
     let _ = stream.set_nodelay(true);
     // The port may have closed between accept and here: then the connection ends as if refused.
@@ -64,22 +65,47 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u1
 mod tests {
     use super::*;
     use crate::worker::Shared;
+    use std::sync::Arc;
     use tokio::io::AsyncReadExt;
+    use tokio::sync::Semaphore;
+
+    /// On one thread, as a worker does.
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+        runtime.expect("a runtime").block_on(test);
+    }
+
+    /// A port that leads nowhere, and a client that has connected to it.
+    async fn begin(slots: Slots) -> TcpStream {
+        let shared = Shared { table: Arc::default(), lifecycle: Arc::default(), access_log: false, pod_ip: None };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        tokio::task::spawn_local(accept(Rc::new(Worker::new(0, shared, 7)), listener, address.port(), slots));
+        TcpStream::connect(address).await.expect("connects")
+    }
+
+    async fn expect_reset(mut client: TcpStream) {
+        let end = client.read(&mut [0]).await;
+        assert_eq!(end.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionReset));
+    }
 
     #[test]
     fn a_connection_that_no_route_takes_is_reset_as_if_refused() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
-        runtime.expect("a runtime").block_on(async {
-            let shared = Shared { table: Arc::default(), lifecycle: Arc::default(), access_log: false, pod_ip: None };
-            let worker = Rc::new(Worker::new(0, shared, 7));
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-            let address = listener.local_addr().expect("an address");
-            let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-            let (stream, peer) = accepted.expect("a connection");
-            let slot = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("a slot");
-            serve(worker, stream, peer, address.port(), slot).await;
-            let end = client.expect("connects").read(&mut [0]).await;
-            assert_eq!(end.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionReset));
+        run(async { expect_reset(begin(Slots::new(Arc::new(Semaphore::new(1)))).await).await });
+    }
+
+    #[test]
+    fn who_comes_when_the_process_is_full_waits_for_a_slot() {
+        run(async {
+            let process = Arc::new(Semaphore::new(1));
+            let taken = process.clone().acquire_owned().await.expect("a slot");
+            let client = begin(Slots::new(process)).await;
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(client.try_read(&mut [0]).map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
+            drop(taken);
+            expect_reset(client).await;
         });
     }
 }

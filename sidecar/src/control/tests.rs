@@ -16,7 +16,7 @@ pub(super) fn control() -> (Control, Arc<ArcSwap<Table>>) {
 fn control_of(workers: Vec<UnboundedSender<Command>>) -> (Control, Arc<ArcSwap<Table>>) {
     let table = Arc::new(ArcSwap::from_pointee(Table::default()));
     let rules = Rules { addresses: Mode::Embedded, excluded: BTreeSet::new(), own: BTreeSet::new(), seed: 1 };
-    (Control::new(table.clone(), Arc::new(Registry::new(0)), Ports::new(workers), rules), table)
+    (Control::new(table.clone(), Arc::new(Registry::new(0)), Ports::new(workers, 1), rules), table)
 }
 
 /// A port that nobody has right now.
