@@ -26,20 +26,18 @@ pub enum Edit {
 pub struct Since(HashMap<String, (EndpointState, &'static str, String)>);
 
 impl Since {
-    /// Notes states that have changed. What an object says already is believed, so that a restart changes nothing.
+    /// Notes states that have changed; another reason for the same state is no change of it. What an object says already is believed, so that a restart changes nothing.
     pub fn note(&mut self, pool: &PoolState, listed: &Objects<'_>, now: &str) {
         let endpoints = pool.view().map_or(&[][..], |view| &view.endpoints);
         let ids: BTreeSet<&str> = endpoints.iter().map(|e| e.id.as_str()).collect();
         self.0.retain(|id, _| ids.contains(id.as_str()));
         for endpoint in endpoints {
             let (state, reason) = (state(endpoint.health), pool.reason(endpoint));
-            match self.0.get(&endpoint.id) {
-                Some((s, r, _)) if (*s, *r) == (state, reason) => {}
+            match self.0.get_mut(&endpoint.id) {
+                Some((s, r, _)) if *s == state => *r = reason,
                 known => {
-                    let written = listed
-                        .places
-                        .get(endpoint.id.as_str())
-                        .filter(|(_, written)| known.is_none() && (written.state, written.reason.as_str()) == (state, reason));
+                    let written =
+                        listed.places.get(endpoint.id.as_str()).filter(|(_, written)| known.is_none() && written.state == state);
                     let since = written.map_or(now, |(_, written)| &written.since).into();
                     self.0.insert(endpoint.id.clone(), (state, reason, since));
                 }

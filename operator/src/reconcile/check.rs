@@ -23,7 +23,8 @@ struct Watched {
     failing: Option<CheckReason>,
     /// What the operator before this one said; holds until its own checks had time to say something.
     inherited: Option<CheckReason>,
-    recovered: bool,
+    /// They have had time to fail and haven't, or pass again.
+    passed: bool,
 }
 
 /// Whether the checks are believed.
@@ -52,7 +53,7 @@ impl Checks {
                 since: now,
                 failing: None,
                 inherited: inherited.get(id).copied(),
-                recovered: false,
+                passed: false,
             });
         }
     }
@@ -69,7 +70,7 @@ impl Checks {
         };
         watched.failing = (!healthy).then_some(reason);
         watched.inherited = None;
-        watched.recovered = healthy;
+        watched.passed = healthy;
         true
     }
 
@@ -79,31 +80,36 @@ impl Checks {
         watched.failing.or(watched.inherited)
     }
 
+    /// Whether its checks pass, as opposed to not having failed yet.
+    pub fn passes(&self, id: &str) -> bool {
+        self.watched.get(id).is_some_and(|watched| watched.passed)
+    }
+
     /// Decides whether the checks are believed. `settled` is how long a check takes at most to find an endpoint that
     /// doesn't answer; one that is younger and hasn't failed yet proves nothing, nor does one that times out while it isn't
     /// `ready` either.
     pub fn judge(&mut self, settled: Duration, now: Instant, ready: impl Fn(&str) -> bool) -> Judgement {
-        let (mut timing_out, mut undecided, mut inherited, mut reached) = (0, 0, 0, false);
+        let (mut timing_out, mut undecided, mut reached) = (0, 0, false);
         let mut again: Option<Instant> = None;
         for (id, watched) in &mut self.watched {
             let decided_at = watched.since + settled;
             match watched.failing {
                 Some(CheckReason::Timeout | CheckReason::Unreachable) => timing_out += usize::from(ready(id)),
                 Some(_) => reached = true,
-                None if watched.recovered || decided_at <= now => {
+                None if watched.passed || decided_at <= now => {
                     watched.inherited = None;
+                    watched.passed = true;
                     reached = true;
                 }
                 None => {
                     undecided += 1;
-                    inherited += usize::from(watched.inherited.is_some());
                     again = Some(again.map_or(decided_at, |at| at.min(decided_at)));
                 }
             }
         }
         let newly = !self.set_aside && undecided > 0;
         self.set_aside = timing_out > 0 && !reached && !newly;
-        Judgement { set_aside: self.set_aside, again: again.filter(|_| timing_out + inherited > 0) }
+        Judgement { set_aside: self.set_aside, again }
     }
 }
 

@@ -94,6 +94,8 @@ pub struct PoolState {
     checking: CheckPlan,
     set_aside: bool,
     view: Option<View>,
+    /// Why each endpoint of the view is in its state.
+    reasons: BTreeMap<String, &'static str>,
 }
 
 impl PoolState {
@@ -110,6 +112,7 @@ impl PoolState {
             checking: CheckPlan { check: None, targets: BTreeMap::new() },
             set_aside: false,
             view: None,
+            reasons: BTreeMap::new(),
         };
         state.compile(pool);
         state
@@ -173,14 +176,19 @@ impl PoolState {
         let consumers = good.consumers.clone();
         let check = self.check(&policy, &mut endpoints, &mut again, now);
 
+        let reasons = endpoints.iter().map(|endpoint| (endpoint.id.clone(), self.why(endpoint))).collect();
         let view = View { policy, endpoints: endpoints.into(), consumers };
         let publish = match urgency(self.view.as_ref(), &view) {
-            Urgency::Nothing => None,
+            Urgency::Nothing => {
+                self.reasons = reasons;
+                None
+            }
             Urgency::MayWait if now < since + BATCH => {
                 again = earliest(again, Some(since + BATCH));
                 None
             }
             Urgency::MayWait | Urgency::Now => {
+                self.reasons = reasons;
                 self.view = Some(view.clone());
                 Some(view)
             }
@@ -268,11 +276,16 @@ impl PoolState {
         self.view.as_ref()
     }
 
-    /// Why an endpoint is in its state, in one word.
+    /// Why an endpoint of the view is in its state, in one word. It was found with the state: what checks say by now may
+    /// belong to a state that isn't published yet.
     pub fn reason(&self, endpoint: &Endpoint) -> &'static str {
+        self.reasons.get(&endpoint.id).copied().unwrap_or("Unknown")
+    }
+
+    fn why(&self, endpoint: &Endpoint) -> &'static str {
         match (endpoint.health, self.checks.failing(&endpoint.id)) {
             (Health::Usable, Some(_)) => "ChecksUnreachable",
-            (Health::Usable, None) if self.checking.targets.contains_key(&endpoint.id) => "ChecksPass",
+            (Health::Usable, None) if self.checks.passes(&endpoint.id) => "ChecksPass",
             (Health::Usable, None) => "Ready",
             (Health::Draining, _) => "Terminating",
             (Health::NotReady, _) => "NotReady",

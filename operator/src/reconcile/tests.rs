@@ -128,6 +128,24 @@ fn only_ready_pods_are_checked_and_a_failing_one_is_down() {
 }
 
 #[test]
+fn a_reason_belongs_to_the_state_that_is_published() {
+    let mut cluster = Cluster::new();
+    cluster.slice("a", vec![endpoint("1", 1), endpoint("2", 2)]);
+    let mut state = PoolState::new(&pool(1, checked()));
+    let said = |state: &PoolState| state.view().map(|view| (view.endpoints[0].health, state.reason(&view.endpoints[0])));
+    let again = cluster.step(&mut state).again.expect("a first result");
+    assert_eq!(said(&state), Some((Health::Usable, "Ready")), "no check has said anything yet");
+    cluster.now = again;
+    assert_eq!(cluster.step(&mut state), Step::default());
+    assert_eq!(said(&state), Some((Health::Usable, "ChecksPass")));
+    state.verdict(&verdict("1", false, CheckReason::Refused));
+    cluster.step(&mut state);
+    state.verdict(&verdict("1", true, CheckReason::Passing));
+    assert_eq!(cluster.step(&mut state).publish, None, "it waits for company");
+    assert_eq!(said(&state), Some((Health::Down, CheckReason::Refused.as_str())));
+}
+
+#[test]
 fn a_failing_endpoint_stays_down_when_its_readiness_flaps() {
     let mut cluster = Cluster::new();
     cluster.slice("a", vec![endpoint("1", 1), endpoint("2", 2)]);
