@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::endpoint::{Endpoint, EndpointSpec, Epoch};
 
-/// Every endpoint that any pool of this process knows. One per process; pools are built from the records of one book.
+/// The endpoints whose live state belongs together. A pool is built from the records of one book; which pools share a book is the
+/// caller's choice, and so is whether they share verdicts and counts.
 #[derive(Debug, Default)]
 pub struct Book {
     records: Mutex<HashMap<String, Arc<Endpoint>>>,

@@ -1,5 +1,5 @@
-//! One live record per endpoint identity, shared by workers, pools and snapshots: counts, health floor and breaker live here,
-//! so that no change of a list, a weight or a policy loses them. Atomics only on the request path.
+//! One live record per endpoint identity of a book, shared by workers and by all snapshots built from it: counts, health floor and
+//! breaker live here, so that no change of a list, a weight or a policy loses them. Atomics only on the request path.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -156,7 +156,7 @@ impl Endpoint {
         }
     }
 
-    /// Requests (or connections) it has now, from all workers and pools.
+    /// Requests (or connections) it has now, from all workers and all snapshots of its book.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.0.load(Acquire)
     }

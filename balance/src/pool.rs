@@ -59,7 +59,7 @@ impl fmt::Display for BuildError {
         match self {
             Self::DuplicateId { id } => write!(f, "endpoint {id} is in the list twice: leave one out"),
             Self::Weight { id, weight } => write!(f, "endpoint {id} has weight {weight}: use 1 to 1000"),
-            Self::TwoBooks => write!(f, "members come from different books: keep one book per process"),
+            Self::TwoBooks => write!(f, "members come from different books: build a pool from one"),
             Self::RingPoints { points } => {
                 let most = crate::picker::ring::MAX_POINTS;
                 write!(f, "the ring would have {points} points: use 1 to {most}, by virtualNodes and weights")
