@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-/// The most facts taken in before what they touch is stepped.
+/// The most facts, and the most verdicts, taken in before what they touch is stepped.
 const MAX_FACTS: usize = 1_000;
 /// Writes on the wire at once, of all pools; others wait.
 const MAX_WRITES: usize = 16;
@@ -138,6 +138,12 @@ impl Controller {
                 };
                 self.observe(observation, Instant::now());
             }
+            for _ in 0..MAX_FACTS {
+                let Ok(verdict) = verdicts.try_recv() else {
+                    break;
+                };
+                self.verdict(&verdict, Instant::now());
+            }
             self.turn(Instant::now());
         }
     }
@@ -218,8 +224,9 @@ impl Controller {
         }
         if self.answers_at.is_some_and(|at| at <= now) {
             self.answers_at = None;
-            let keys: Vec<Key> = self.entries.keys().cloned().collect();
-            keys.into_iter().for_each(|key| self.unsettle(key, now));
+            for pool in self.shared.sessions.take_changed() {
+                self.unsettle(Key::new(pool.namespace, pool.name), now);
+            }
         }
         self.settle_due(now);
     }

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Method, Uri};
+use evenkeel_probe::CheckReason;
 use serde_json::{Value, json};
 use std::sync::Mutex;
 
@@ -215,6 +216,45 @@ async fn a_status_waits_a_moment_for_the_sidecars_to_answer_and_no_longer() {
         assert_eq!(status["endpoints"]["total"], endpoints);
         assert_eq!(status["sidecars"]["inSync"], u32::from(acked > 0));
     }
+}
+
+#[tokio::test]
+async fn verdicts_of_one_moment_are_published_as_one() {
+    let checked = json!({"healthCheck": {"active": {"type": "TCP", "interval": "60s", "timeout": "1s"}}});
+    let mut bench = Bench::synced(vec![("web", pool(1, checked))]).await;
+    let list: Vec<_> = (1..=5).map(|n| endpoint(&n.to_string(), n)).collect();
+    bench.see(Observation::Slice(Seen::Put(key("a"), slice("web", list))));
+    bench.now += BATCH;
+    bench.turn();
+    let (told, verdicts) = mpsc::channel(8);
+    // As the prober numbers them.
+    for n in 1..=5 {
+        let (pool, id) = (pool_name(&key("web")), format!("{n}:8080"));
+        told.send(Verdict { pool, id, healthy: false, reason: CheckReason::Refused, run: n }).await.expect("room");
+    }
+    let publisher = bench.controller.shared.publisher.clone();
+    let mut changes = publisher.subscribe();
+    let (stop, stopped) = watch::channel(false);
+    let running = tokio::spawn(bench.controller.run(Observations::new(), verdicts, stopped));
+    changes.changed().await.expect("it runs");
+    let published = publisher.snapshot()[&pool_name(&key("web"))].clone();
+    let lines = String::from_utf8_lossy(&published.lines).into_owned();
+    assert_eq!((published.revision, lines.matches("Down").count()), (3, 5), "{lines}");
+    stop.send(true).expect("it runs");
+    running.await.expect("it ends");
+}
+
+#[tokio::test]
+async fn answers_settle_only_the_pools_that_they_are_about() {
+    let mut bench = Bench::synced(vec![("web", pool(1, json!({}))), ("other", pool(1, json!({})))]).await;
+    bench.settled().await;
+    bench.turn();
+    assert!(bench.controller.unsettled.is_empty());
+    let mut sidecar = bench.controller.shared.sessions.enter("shop/a").expect("room");
+    sidecar.offered([&pool_name(&key("web"))].into_iter());
+    bench.controller.answers_at = Some(bench.now);
+    bench.turn();
+    assert_eq!(bench.controller.unsettled.keys().collect::<Vec<_>>(), [&key("web")]);
 }
 
 #[tokio::test]

@@ -48,6 +48,8 @@ struct Inner {
     open: usize,
     callers: HashMap<Arc<str>, usize>,
     pools: HashMap<PoolName, HashMap<u64, Standing>>,
+    /// Pools whose counts have changed and that nobody has asked for since.
+    changed: BTreeSet<PoolName>,
 }
 
 /// All sessions of this operator.
@@ -88,6 +90,11 @@ impl Sessions {
             }
         }
         counts
+    }
+
+    /// The pools whose counts may have changed since this was asked last.
+    pub fn take_changed(&self) -> BTreeSet<PoolName> {
+        std::mem::take(&mut self.lock().changed)
     }
 
     /// Changes whenever a count may have.
@@ -139,6 +146,7 @@ impl Membership {
         if !new.is_empty() {
             sessions.change(|inner| {
                 for pool in new {
+                    inner.changed.insert(pool.clone());
                     let standing = Standing { caller: caller.clone(), acked: 0, nacked: None };
                     inner.pools.entry(pool).or_default().insert(*id, standing);
                 }
@@ -172,6 +180,7 @@ impl Membership {
             self.sessions.change(|inner| {
                 if let Some(standing) = inner.pools.get_mut(pool).and_then(|sessions| sessions.get_mut(&self.id)) {
                     answer(standing);
+                    inner.changed.insert(pool.clone());
                 }
             });
         }
@@ -182,6 +191,7 @@ impl Inner {
     fn forget(&mut self, pool: &PoolName, id: u64) {
         if let Some(sessions) = self.pools.get_mut(pool) {
             sessions.remove(&id);
+            self.changed.insert(pool.clone());
             if sessions.is_empty() {
                 self.pools.remove(pool);
             }
@@ -236,6 +246,8 @@ mod tests {
         assert_eq!(sessions.counts(&pay, 1).in_sync, 0);
         drop((one, two));
         assert_eq!((sessions.counts(&cart, 1), sessions.open()), (SyncCounts::default(), 0));
+        assert_eq!(sessions.take_changed().len(), 2);
+        assert!(sessions.take_changed().is_empty());
         assert!(sessions.lock().pools.is_empty() && sessions.lock().callers.is_empty());
     }
 
