@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::gather::cache::Seen;
-use crate::gather::facts::{NamedPort, Service};
+use crate::gather::facts::{NamedPort, Pod, Service};
 use crate::reconcile::fixture::{endpoint, key, pool, port, slice};
 use axum::Router;
 use axum::body::Bytes;
@@ -80,6 +80,10 @@ impl Bench {
     async fn synced(pools: Vec<(&str, Pool)>) -> Self {
         let mut bench = Self::new().await;
         bench.list_all_but_pods(pools);
+        for uid in (1..=5).map(|n| n.to_string()) {
+            let pod = Pod { uid: uid.clone(), stateful: false, terminating: false };
+            bench.see(Observation::Pod(Seen::Listed(key(&format!("pod-{uid}")), pod)));
+        }
         bench.see(Observation::Pod(Seen::ListEnded));
         bench.turn();
         bench
@@ -242,6 +246,28 @@ async fn verdicts_of_one_moment_are_published_as_one() {
     assert_eq!((published.revision, lines.matches("Down").count()), (3, 5), "{lines}");
     stop.send(true).expect("it runs");
     running.await.expect("it ends");
+}
+
+#[tokio::test]
+async fn a_verdict_that_waited_says_nothing_of_what_has_the_name_now() {
+    let checked = json!({"healthCheck": {"active": {"type": "TCP", "interval": "60s", "timeout": "1s"}}});
+    let mut bench = Bench::synced(vec![("web", pool(1, checked.clone()))]).await;
+    let of_run = |run| {
+        let (pool, id) = (pool_name(&key("web")), "1:8080".into());
+        Verdict { pool, id, healthy: false, reason: CheckReason::Refused, run }
+    };
+    bench.put("web", Pool { uid: "another".into(), ..pool(1, checked) });
+    bench.turn();
+    bench.controller.verdict(&of_run(1), bench.now + BATCH);
+    bench.turn();
+    let usable = |bench: &Bench| {
+        let published = bench.controller.shared.publisher.snapshot()[&pool_name(&key("web"))].clone();
+        String::from_utf8_lossy(&published.lines).contains("Usable")
+    };
+    assert!(usable(&bench));
+    bench.controller.verdict(&of_run(2), bench.now);
+    bench.turn();
+    assert!(!usable(&bench));
 }
 
 #[tokio::test]
