@@ -53,7 +53,13 @@ impl Cluster {
         self.world.observe(Observation::Service(Seen::Put(key(name), service)), self.now);
     }
 
+    /// A slice of Service `web`; the pods that it lists are there, unless something else is known of them.
     pub(crate) fn slice(&mut self, name: &str, endpoints: Vec<SliceEndpoint>) {
+        for pod in endpoints.iter().filter_map(|e| e.pod.as_ref()) {
+            if self.world.pods.find(&key(&pod.name)).is_none() && !self.world.is_gone(&pod.uid) {
+                self.pod(&pod.uid, false, false);
+            }
+        }
         let seen = Seen::Put(key(name), slice("web", endpoints));
         self.world.observe(Observation::Slice(seen), self.now);
     }

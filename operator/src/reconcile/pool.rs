@@ -10,8 +10,8 @@ use crate::gather::world::Pool;
 use crate::publish::ConsumerRule;
 use evenkeel_crds::pool::{Consumers, FromNamespaces, PoolSpec};
 use evenkeel_plan::Mode;
-use evenkeel_probe::{CheckReason, Target};
-use evenkeel_wire::{ActiveCheck, Endpoint, Health, Policy};
+use evenkeel_probe::{self as probe, CheckReason};
+use evenkeel_wire::{ActiveCheck, Endpoint, Health, Policy, Target};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,8 +64,8 @@ pub struct CheckPlan {
 
 impl CheckPlan {
     /// The endpoints as the prober takes them.
-    pub fn targets(&self) -> Vec<Target> {
-        let target = |(id, address): (&String, &SocketAddr)| Target { id: id.clone(), address: *address };
+    pub fn targets(&self) -> Vec<probe::Target> {
+        let target = |(id, address): (&String, &SocketAddr)| probe::Target { id: id.clone(), address: *address };
         self.targets.iter().map(target).collect()
     }
 }
@@ -174,7 +174,7 @@ impl PoolState {
 
         let policy = good.policy.clone();
         let consumers = good.consumers.clone();
-        let check = self.check(&policy, &mut endpoints, &mut again, now);
+        let check = self.check(&policy, &mut endpoints, |pod| is_known(world, pod), &mut again, now);
 
         let reasons = endpoints.iter().map(|endpoint| (endpoint.id.clone(), self.why(endpoint))).collect();
         let view = View { policy, endpoints: endpoints.into(), consumers };
@@ -201,12 +201,14 @@ impl PoolState {
         &mut self,
         policy: &Policy,
         endpoints: &mut [Endpoint],
+        is_known: impl Fn(&Target) -> bool,
         again: &mut Option<Instant>,
         now: Instant,
     ) -> Option<CheckPlan> {
         let mut plan = CheckPlan { check: policy.active.clone(), targets: BTreeMap::new() };
         if plan.check.is_some() {
-            // Only pods: an address that is merely written down somewhere is not for the operator to connect to.
+            // Only pods that the API server knows: an address that is merely written down somewhere, if as a pod's that was
+            // made up, is not for the operator to connect to.
             // One that was checked is checked on while it isn't ready: its failure must outlive a flapping readiness. A new
             // one is first checked when it is ready, so that what failed while it started isn't held against it.
             let checks = |e: &Endpoint| match e.health {
@@ -214,7 +216,7 @@ impl PoolState {
                 Health::NotReady => self.checks.remember(&e.id),
                 Health::Draining | Health::Down => false,
             };
-            let checked = endpoints.iter().filter(|e| e.target.is_some() && checks(e));
+            let checked = endpoints.iter().filter(|e| e.target.as_ref().is_some_and(&is_known) && checks(e));
             plan.targets = checked.map(|e| (e.id.clone(), SocketAddr::new(e.address, e.port))).collect();
         }
         self.checks.converge(&plan.targets, now);
@@ -293,6 +295,10 @@ impl PoolState {
             (Health::Down, None) => "ChecksFail",
         }
     }
+}
+
+fn is_known(world: &World, pod: &Target) -> bool {
+    world.pods.find(&Key::new(&pod.namespace, &pod.name)).is_some_and(|known| known.uid == pod.uid)
 }
 
 fn pod_state(world: &World, namespace: &str, name: &str, uid: &str) -> PodState {

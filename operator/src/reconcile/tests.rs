@@ -1,9 +1,11 @@
 //! Claims about whole steps of one pool.
 
-use super::fixture::{Cluster, endpoint, key, pool};
+use super::fixture::{Cluster, endpoint, key, pool, slice};
 use super::hold::ABSENCE;
 use super::pool::{Acceptance, BATCH, PoolState, Step};
-use crate::gather::facts::SliceEndpoint;
+use crate::gather::cache::Seen;
+use crate::gather::facts::{PodRef, SliceEndpoint};
+use crate::gather::world::Observation;
 use crate::publish::ConsumerRule;
 use evenkeel_probe::{CheckReason, Verdict};
 use evenkeel_wire::Health;
@@ -125,6 +127,21 @@ fn only_ready_pods_are_checked_and_a_failing_one_is_down() {
     assert_eq!(step.check, None);
     let list = published(&step).expect("at once");
     assert!(list.contains(&('1', Health::Down)) && list.contains(&('3', Health::Usable)), "{list:?}");
+}
+
+#[test]
+fn a_pod_that_a_slice_makes_up_is_not_connected_to() {
+    let mut cluster = Cluster::new();
+    cluster.pod("1", false, false);
+    let named = |name: &str, uid: &str, n| {
+        let pod = Some(PodRef { name: name.into(), uid: uid.into() });
+        SliceEndpoint { pod, ..endpoint("x", n) }
+    };
+    let slice = slice("web", vec![named("pod-1", "1", 1), named("pod-1", "made up", 2), named("nobody", "2", 3)]);
+    cluster.world.observe(Observation::Slice(Seen::Put(key("a"), slice)), cluster.now);
+    let mut state = PoolState::new(&pool(1, checked()));
+    let plan = cluster.step(&mut state).check.expect("a plan");
+    assert_eq!(plan.targets.keys().collect::<Vec<_>>(), ["1:8080"]);
 }
 
 #[test]
