@@ -279,6 +279,7 @@ impl Controller {
         }
         changes.extend(publish.map(|view| Change::Put {
             pool: pool_name(key),
+            created: pool.created,
             policy: view.policy,
             endpoints: view.endpoints,
             consumers: view.consumers,

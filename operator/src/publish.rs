@@ -29,6 +29,8 @@ pub struct Told {
 pub struct Published {
     /// Grows with each change, within the lineage.
     pub revision: u64,
+    /// When the resource was made, in seconds since 1970: where two want one port, the older has it.
+    pub created: i64,
     /// The generation of the resource that this was compiled from.
     pub generation: i64,
     /// Its lines: policy, endpoints in parts, commit.
@@ -67,6 +69,8 @@ pub enum Change {
     Put {
         /// The pool.
         pool: PoolName,
+        /// When it was made, in seconds since 1970.
+        created: i64,
         /// Its policy.
         policy: Arc<Policy>,
         /// Its endpoints.
@@ -145,10 +149,11 @@ impl Publisher {
         let mut revisions = Vec::new();
         for change in changes {
             match change {
-                Change::Put { pool, policy, endpoints, consumers } => {
+                Change::Put { pool, created, policy, endpoints, consumers } => {
                     let revision = self.next_revision.fetch_add(1, Ordering::Relaxed);
                     let lines = ServerFrame::encode_pool(&pool, revision, &policy, &endpoints);
-                    let published = Published { revision, generation: policy.generation, lines: lines.into(), consumers };
+                    let published =
+                        Published { revision, created, generation: policy.generation, lines: lines.into(), consumers };
                     withheld.remove(&pool);
                     snapshot.insert(pool.clone(), Arc::new(published));
                     revisions.push((pool, revision));
@@ -197,6 +202,7 @@ mod tests {
     fn put(name: &str) -> Change {
         Change::Put {
             pool: pool(name),
+            created: 0,
             policy: Arc::new(Policy {
                 requires: Vec::new(),
                 generation: 3,

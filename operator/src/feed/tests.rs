@@ -184,7 +184,13 @@ fn put(pool: &str, endpoints: u16, consumers: ConsumerRule) -> Change {
         target: None,
         health: Health::Usable,
     };
-    Change::Put { pool: name(pool), policy: Arc::new(policy), endpoints: (1..=endpoints).map(endpoint).collect(), consumers }
+    Change::Put {
+        pool: name(pool),
+        created: 0,
+        policy: Arc::new(policy),
+        endpoints: (1..=endpoints).map(endpoint).collect(),
+        consumers,
+    }
 }
 
 #[tokio::test]
@@ -356,8 +362,7 @@ async fn a_stream_ends_before_its_token_and_at_shutdown_with_a_goodbye() {
 async fn without_a_good_token_there_is_no_stream_but_a_reason() {
     let server = Server::started().await;
     let away = format!("Bearer {}", token("away", SystemTime::now() + Duration::from_secs(600)));
-    let cases =
-        [(None, 401, "NoToken"), (Some("Bearer nonsense"), 401, "InvalidToken"), (Some(away.as_str()), 503, "ApiServer")];
+    let cases = [(None, 401, "NoToken"), (Some("Bearer nonsense"), 401, "InvalidToken"), (Some(away.as_str()), 503, "ApiServer")];
     for (authorization, status, reason) in cases {
         let (_body, response) = server.post(authorization, 1 << 20).await;
         assert_eq!(response.status(), status);

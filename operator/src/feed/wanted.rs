@@ -77,7 +77,7 @@ fn short(entry: &str) -> String {
 /// What a session must be told to know what it should.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Step {
-    /// In full.
+    /// In full, the oldest first: where two want one port, the first that comes has it.
     pub(super) send: Vec<(PoolName, Arc<Published>)>,
     /// No longer theirs.
     pub(super) remove: Vec<PoolName>,
@@ -90,8 +90,11 @@ pub(super) const EARLIER: u64 = 0;
 pub(super) fn compare(known: &BTreeMap<PoolName, u64>, visible: &Snapshot, withheld: &BTreeSet<PoolName>) -> Step {
     let stays = |name: &PoolName, revision: u64| visible.contains_key(name) || (revision == EARLIER && withheld.contains(name));
     let changed = visible.iter().filter(|(name, pool)| known.get(name) != Some(&pool.revision));
+    let mut send: Vec<_> = changed.map(|(name, pool)| (name.clone(), pool.clone())).collect();
+    // A stable sort: of one second the order of the names stays.
+    send.sort_by_key(|(_, pool)| pool.created);
     Step {
-        send: changed.map(|(name, pool)| (name.clone(), pool.clone())).collect(),
+        send,
         remove: known.iter().filter(|(name, revision)| !stays(name, **revision)).map(|(name, _)| name.clone()).collect(),
     }
 }
@@ -104,7 +107,13 @@ mod tests {
 
     fn snapshot(pools: &[(&str, u64, ConsumerRule)]) -> Snapshot {
         let published = |revision: &u64, consumers: &ConsumerRule| {
-            Arc::new(Published { revision: *revision, generation: 1, lines: bytes::Bytes::new(), consumers: consumers.clone() })
+            Arc::new(Published {
+                revision: *revision,
+                created: -i64::try_from(*revision).unwrap(),
+                generation: 1,
+                lines: bytes::Bytes::new(),
+                consumers: consumers.clone(),
+            })
         };
         pools.iter().map(|(name, revision, rule)| (name.parse().unwrap(), published(revision, rule))).collect()
     }
@@ -151,6 +160,14 @@ mod tests {
         let step = compare(&known, &pools, &BTreeSet::new());
         assert_eq!(step.send.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(), ["shop/cart"]);
         assert_eq!(step.remove.iter().map(PoolName::to_string).collect::<Vec<_>>(), ["shop/old"]);
+    }
+
+    #[test]
+    fn the_oldest_comes_first_so_that_it_has_the_port() {
+        let pools = [("shop/a", 1, ConsumerRule::Same), ("shop/b", 7, ConsumerRule::Same), ("shop/c", 7, ConsumerRule::Same)];
+        let step = compare(&BTreeMap::new(), &snapshot(&pools), &BTreeSet::new());
+        // In these tests a higher revision means an older pool.
+        assert_eq!(step.send.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(), ["shop/b", "shop/c", "shop/a"]);
     }
 
     #[test]

@@ -85,6 +85,7 @@ pub fn read_pool(pool: BalancerPool) -> Pool {
     Pool {
         spec: pool.spec().map(Arc::new).map_err(|error| error.to_string()),
         uid: pool.metadata.uid.unwrap_or_default(),
+        created: pool.metadata.creation_timestamp.map_or(0, |made| made.0.as_second()),
         generation: pool.metadata.generation.unwrap_or_default(),
         status: pool.status.unwrap_or_default(),
     }

@@ -20,6 +20,8 @@ const GONE_FOR: Duration = Duration::from_secs(60);
 pub struct Pool {
     /// Its UID.
     pub uid: String,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
     /// Its generation.
     pub generation: i64,
     /// Its spec, or why it can't be read.

@@ -87,6 +87,7 @@ pub(crate) fn pool(generation: i64, more: Value) -> Pool {
     }
     Pool {
         uid: "pool-uid".into(),
+        created: 0,
         generation,
         spec: serde_json::from_value(spec).map(Arc::new).map_err(|error| error.to_string()),
         status: PoolStatus::default(),
