@@ -258,7 +258,7 @@ async fn a_verdict_that_waited_says_nothing_of_what_has_the_name_now() {
     };
     bench.put("web", Pool { uid: "another".into(), ..pool(1, checked) });
     bench.turn();
-    bench.controller.verdict(&of_run(1), bench.now + BATCH);
+    bench.controller.verdict(&of_run(1), bench.now);
     bench.turn();
     let usable = |bench: &Bench| {
         let published = bench.controller.shared.publisher.snapshot()[&pool_name(&key("web"))].clone();
