@@ -76,6 +76,9 @@ pub(super) fn add_to_pool(schema: &mut Value) {
     for &(path, rule, message) in RULES {
         add(schema, path, rule, message);
     }
+    // The pool's listings are called NAME-1, NAME-2 and so on, and a name ends at 253 characters.
+    let rule = "size(self.metadata.name) <= 240";
+    schema["x-kubernetes-validations"] = json!([{"rule": rule, "message": "a pool's name has at most 240 characters"}]);
     let [admin, metrics] = bounds::RESERVED_PORTS;
     let rule = format!("self.all(l, !(l.port in [{admin}, {metrics}]))");
     let message = format!("ports {admin} and {metrics} are needed by the sidecar itself; choose another");
