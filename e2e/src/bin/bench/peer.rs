@@ -154,7 +154,7 @@ fn nginx(programs: &Programs, folder: &Path, config: &Path, core: u32) -> Comman
 
 fn spawn(peer: Option<Peer>, mut command: Command, port: u16, metrics: Option<u16>) -> Result<Running> {
     let child =
-        command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().with_context(|| format!("cannot start {command:?}"))?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().with_context(|| format!("cannot start {command:?}"))?;
     let mut running = Running { peer, child, port, metrics };
     let deadline = Instant::now() + Duration::from_secs(10);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -196,7 +196,7 @@ fn haproxy_config(port: u16, backends: &[u16]) -> String {
     let servers: String =
         backends.iter().enumerate().map(|(i, port)| format!("  server s{i} 127.0.0.1:{port} pool-max-conn 10000\n")).collect();
     format!(
-        "global\n  nbthread 1\n  maxconn 10000\n  tune.pool-low-fd-ratio 100\n  tune.pool-high-fd-ratio 100\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  option http-keep-alive\n  http-reuse always\nfrontend f\n  bind 127.0.0.1:{port}\n  default_backend b\nbackend b\n  balance leastconn\n{servers}"
+        "global\n  nbthread 1\n  maxconn 4096\n  tune.pool-low-fd-ratio 100\n  tune.pool-high-fd-ratio 100\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  option http-keep-alive\n  http-reuse always\nfrontend f\n  bind 127.0.0.1:{port}\n  default_backend b\nbackend b\n  balance leastconn\n{servers}"
     )
 }
 
