@@ -59,15 +59,15 @@ pub fn static_candidates(source: &StaticSource) -> Vec<Candidate> {
     source.endpoints.iter().map(candidate).collect()
 }
 
-/// One list of all sources, given in the spec's order: the earlier wins where two name the same endpoint. `is_down` is
-/// asked by endpoint id. What terminates and no longer serves is left out. Sorted by ring key, then id.
-pub fn assemble(sources: Vec<Vec<Candidate>>, is_down: impl Fn(&str) -> bool) -> Vec<wire::Endpoint> {
+/// One list of all sources, given in the spec's order: the earlier wins where two name the same endpoint. What
+/// terminates and no longer serves is left out; what checks say comes later. Sorted by ring key, then id.
+pub fn assemble(sources: Vec<Vec<Candidate>>) -> Vec<wire::Endpoint> {
     let mut by_key = BTreeMap::new();
     let mut claimed = std::collections::BTreeSet::new();
     for candidate in sources.into_iter().flatten() {
         let id = id(&candidate);
         if claimed.insert(id.clone())
-            && let Some(health) = health(&candidate, || is_down(&id))
+            && let Some(health) = health(&candidate)
             && let Entry::Vacant(slot) = by_key.entry((ring_key(&candidate, &id), id))
         {
             let (ring_key, id) = slot.key().clone();
@@ -96,12 +96,11 @@ fn ring_key(candidate: &Candidate, id: &str) -> String {
     }
 }
 
-fn health(candidate: &Candidate, is_down: impl FnOnce() -> bool) -> Option<wire::Health> {
+fn health(candidate: &Candidate) -> Option<wire::Health> {
     match *candidate {
         Candidate { terminating: true, serving: false, .. } => None,
         Candidate { terminating: true, .. } => Some(wire::Health::Draining),
         Candidate { ready: false, .. } => Some(wire::Health::NotReady),
-        _ if is_down() => Some(wire::Health::Down),
         _ => Some(wire::Health::Usable),
     }
 }

@@ -23,16 +23,10 @@ fn pod(address: &str, name: &str, uid: &str, stateful: bool) -> Candidate {
     Candidate { pod: Some(pod), ..host(address) }
 }
 
-fn never(_: &str) -> bool {
-    false
-}
-
 #[test]
 fn a_pod_is_known_by_its_uid_and_others_by_their_address() {
-    let list = assemble(
-        vec![vec![pod("10.0.0.1", "a-x", "u1", false), host("10.0.0.9"), host("2001:db8::1"), host("::ffff:10.0.0.8")]],
-        never,
-    );
+    let list =
+        assemble(vec![vec![pod("10.0.0.1", "a-x", "u1", false), host("10.0.0.9"), host("2001:db8::1"), host("::ffff:10.0.0.8")]]);
     let ids: Vec<&str> = list.iter().map(|e| e.id.as_str()).collect();
     assert_eq!(ids, ["10.0.0.8:80", "10.0.0.9:80", "[2001:db8::1]:80", "u1:80"]);
     assert!(list.iter().all(|e| e.ring_key == e.id));
@@ -41,13 +35,13 @@ fn a_pod_is_known_by_its_uid_and_others_by_their_address() {
 #[test]
 fn a_reused_address_is_another_endpoint() {
     let (old, new) = (pod("10.0.0.1", "a-x", "u1", false), pod("10.0.0.1", "a-y", "u2", false));
-    assert_ne!(assemble(vec![vec![old]], never)[0].id, assemble(vec![vec![new]], never)[0].id);
+    assert_ne!(assemble(vec![vec![old]])[0].id, assemble(vec![vec![new]])[0].id);
 }
 
 #[test]
 fn a_restarted_pod_of_a_stateful_set_keeps_its_ring_key() {
-    let before = assemble(vec![vec![pod("10.0.0.1", "db-0", "u1", true)]], never).remove(0);
-    let after = assemble(vec![vec![pod("10.0.0.7", "db-0", "u2", true)]], never).remove(0);
+    let before = assemble(vec![vec![pod("10.0.0.1", "db-0", "u1", true)]]).remove(0);
+    let after = assemble(vec![vec![pod("10.0.0.7", "db-0", "u2", true)]]).remove(0);
     assert_eq!(before.ring_key, "shop/db-0:80");
     assert_eq!(before.ring_key, after.ring_key);
     assert_ne!(before.id, after.id);
@@ -56,33 +50,32 @@ fn a_restarted_pod_of_a_stateful_set_keeps_its_ring_key() {
 #[test]
 fn the_earlier_source_wins() {
     let heavy = Candidate { weight: 300, ..host("10.0.0.1") };
-    let list = assemble(vec![vec![heavy], vec![host("10.0.0.1"), host("10.0.0.2")]], never);
+    let list = assemble(vec![vec![heavy], vec![host("10.0.0.1"), host("10.0.0.2")]]);
     let weights: Vec<u16> = list.iter().map(|e| e.weight).collect();
     assert_eq!(weights, [300, 100]);
 }
 
 #[test]
 fn a_pod_with_two_addresses_is_one_endpoint() {
-    let list = assemble(vec![vec![pod("10.0.0.1", "a", "u1", false), pod("fd00::1", "a", "u1", false)]], never);
+    let list = assemble(vec![vec![pod("10.0.0.1", "a", "u1", false), pod("fd00::1", "a", "u1", false)]]);
     assert_eq!(list.len(), 1);
     assert_eq!(list[0].address.to_string(), "10.0.0.1");
 }
 
 #[test]
-fn the_verdict_follows_kubernetes_first_and_the_checks_second() {
+fn the_state_is_what_kubernetes_says() {
     let state = |ready, serving, terminating| Candidate { ready, serving, terminating, ..host("10.0.0.1") };
-    let verdict = |candidate, down| assemble(vec![vec![candidate]], |_| down).first().map(|e| e.health);
-    assert_eq!(verdict(state(true, true, false), false), Some(Health::Usable));
-    assert_eq!(verdict(state(true, true, false), true), Some(Health::Down));
-    assert_eq!(verdict(state(false, true, false), true), Some(Health::NotReady));
-    assert_eq!(verdict(state(false, true, true), true), Some(Health::Draining));
-    assert_eq!(verdict(state(false, false, true), false), None);
+    let verdict = |candidate| assemble(vec![vec![candidate]]).first().map(|e| e.health);
+    assert_eq!(verdict(state(true, true, false)), Some(Health::Usable));
+    assert_eq!(verdict(state(false, true, false)), Some(Health::NotReady));
+    assert_eq!(verdict(state(false, true, true)), Some(Health::Draining));
+    assert_eq!(verdict(state(false, false, true)), None);
 }
 
 #[test]
 fn what_has_ended_in_the_first_source_is_not_taken_from_a_later_one() {
     let ended = Candidate { ready: false, serving: false, terminating: true, ..pod("10.0.0.1", "a", "u1", false) };
-    assert!(assemble(vec![vec![ended], vec![pod("10.0.0.1", "a", "u1", false)]], never).is_empty());
+    assert!(assemble(vec![vec![ended], vec![pod("10.0.0.1", "a", "u1", false)]]).is_empty());
 }
 
 proptest! {
@@ -99,8 +92,8 @@ proptest! {
             let by = usize::try_from(seed % shuffled.len() as u64).expect("small");
             shuffled.rotate_left(by);
         }
-        let list = assemble(vec![candidates], never);
+        let list = assemble(vec![candidates]);
         prop_assert!(list.windows(2).all(|w| (&w[0].ring_key, &w[0].id) < (&w[1].ring_key, &w[1].id)));
-        prop_assert_eq!(list, assemble(vec![shuffled], never));
+        prop_assert_eq!(list, assemble(vec![shuffled]));
     }
 }

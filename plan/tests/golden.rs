@@ -4,7 +4,7 @@
 use evenkeel_crds::pool::{PoolSpec, Source};
 use evenkeel_plan::document::{self, Document};
 use evenkeel_plan::{Candidate, Mode, Pod, assemble, compile, static_candidates};
-use evenkeel_wire::ServerFrame;
+use evenkeel_wire::{Health, ServerFrame};
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
@@ -61,7 +61,10 @@ fn frames(document: &Document, mode: Mode) -> Vec<u8> {
     let PoolSpec { sources, .. } = spec;
     let compiled = compile(spec, 1, mode).unwrap_or_else(|rejection| panic!("{name}: {rejection}"));
     assert_eq!(compiled.warnings, Vec::<String>::new(), "{name}");
-    let endpoints = assemble(sources.iter().map(candidates).collect(), |id| id.ends_with(":9004"));
+    let mut endpoints = assemble(sources.iter().map(candidates).collect());
+    for endpoint in endpoints.iter_mut().filter(|e| e.port == 9004 && e.health == Health::Usable) {
+        endpoint.health = Health::Down;
+    }
     ServerFrame::encode_pool(name, 1, &compiled.policy, &endpoints)
 }
 

@@ -170,7 +170,7 @@ impl PoolState {
         self.unresolved = unresolved;
         let mut again = self.hold.hold(&mut gathered, |pod| pod_state(world, &pod.namespace, &pod.name, &pod.uid), now);
         let sources = gathered.into_iter().map(|g| g.candidates).collect();
-        let mut endpoints = evenkeel_plan::assemble(sources, |_| false);
+        let mut endpoints = evenkeel_plan::assemble(sources);
 
         let policy = good.policy.clone();
         let consumers = good.consumers.clone();

@@ -87,7 +87,7 @@ fn incoming(document: Document, generation: u32) -> Result<Incoming, Rejection> 
         tracing::warn!(pool = %name, warning, "pool");
     }
     let sources = spec.sources.iter().map(|source| source.fixed.as_ref().map(static_candidates).unwrap_or_default()).collect();
-    Ok(Incoming { name, revision: generation.into(), policy: compiled.policy, endpoints: assemble(sources, |_| false) })
+    Ok(Incoming { name, revision: generation.into(), policy: compiled.policy, endpoints: assemble(sources) })
 }
 
 /// Puts the pools of the first reading into use; the first refusal ends it.
