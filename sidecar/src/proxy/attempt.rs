@@ -53,6 +53,8 @@ pub(crate) enum ConnectError {
     Timeout,
     /// No way there, or another error of the network.
     Unreachable,
+    /// It was made, twice, and each time ended before the first byte of an answer.
+    Silent,
     /// This host has no ports, descriptors or memory left: no endpoint is to blame.
     Local,
 }
@@ -76,6 +78,7 @@ impl From<Unreached> for Flag {
         match unreached {
             Unreached::NoEndpoint(none) => none.into(),
             Unreached::Connect(ConnectError::Local) => Self::LocalExhaustion,
+            Unreached::Connect(ConnectError::Silent) => Self::UpstreamReset,
             Unreached::Connect(_) => Self::ConnectFailure,
         }
     }
@@ -163,14 +166,24 @@ impl Attempts {
         }
     }
 
+    /// Whether a failed connect may still move to another endpoint.
+    pub(crate) fn may_retry(&self) -> bool {
+        self.retries_left > 0
+    }
+
     /// Settles a failed connect: `Ok` if another endpoint may be tried.
     pub(crate) fn give_up(&mut self, worker: &Worker, chosen: Chosen, error: ConnectError) -> Result<(), Unreached> {
-        let outcome = if error == ConnectError::Local { Outcome::Cancelled } else { Outcome::ConnectError };
+        let outcome = match error {
+            ConnectError::Local => Outcome::Cancelled,
+            ConnectError::Silent => Outcome::GatewayError,
+            ConnectError::Refused | ConnectError::Timeout | ConnectError::Unreachable => Outcome::ConnectError,
+        };
         self.pool.report(worker, chosen.member(), outcome);
         let retried = match error {
             ConnectError::Refused => Retried::Refused,
             ConnectError::Timeout => Retried::Timeout,
             ConnectError::Unreachable => Retried::Unreachable,
+            ConnectError::Silent => Retried::Silent,
             ConnectError::Local => return Err(Unreached::Connect(error)),
         };
         if self.retries_left == 0 {

@@ -137,13 +137,15 @@ pub(crate) enum Retried {
     Timeout,
     /// There was no way to it; now another endpoint.
     Unreachable,
-    /// A kept connection ended before the first byte of the answer; now a new one to the same endpoint.
+    /// A connection ended before the first byte of the answer; now a new one to the same endpoint.
     StaleConnection,
+    /// That one did so too; now another endpoint.
+    Silent,
 }
 
 impl Retried {
     /// All, in the order of their numbers.
-    pub(crate) const ALL: [Self; 4] = [Self::Refused, Self::Timeout, Self::Unreachable, Self::StaleConnection];
+    pub(crate) const ALL: [Self; 5] = [Self::Refused, Self::Timeout, Self::Unreachable, Self::StaleConnection, Self::Silent];
 
     /// The reason's label.
     pub(crate) fn as_str(self) -> &'static str {
@@ -152,6 +154,7 @@ impl Retried {
             Self::Timeout => "Timeout",
             Self::Unreachable => "Unreachable",
             Self::StaleConnection => "StaleConnection",
+            Self::Silent => "Silent",
         }
     }
 }

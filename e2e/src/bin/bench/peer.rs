@@ -153,8 +153,12 @@ fn nginx(programs: &Programs, folder: &Path, config: &Path, core: u32) -> Comman
 }
 
 fn spawn(peer: Option<Peer>, mut command: Command, port: u16, metrics: Option<u16>) -> Result<Running> {
-    let child =
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().with_context(|| format!("cannot start {command:?}"))?;
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}"))?;
     let mut running = Running { peer, child, port, metrics };
     let deadline = Instant::now() + Duration::from_secs(10);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {

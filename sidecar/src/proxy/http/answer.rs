@@ -5,7 +5,7 @@ use super::exchange::Failure;
 use super::{Connection, Next};
 use crate::http1::Fault;
 use crate::http1::status::{self, Canned};
-use crate::proxy::attempt::Unreached;
+use crate::proxy::attempt::{ConnectError, Unreached};
 use crate::proxy::flag::Flag;
 use crate::proxy::record::Record;
 use evenkeel_balance::Outcome;
@@ -19,6 +19,8 @@ use tokio::time::Instant;
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 1 << 20);
 /// How long the client may take to take a refusal.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+const SILENT: &str = "the endpoint ended the connection before its answer";
 
 /// An answer of the proxy's own.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +54,7 @@ impl Refusal {
     pub(super) fn unreached(unreached: Unreached) -> Self {
         let advice = match unreached {
             Unreached::NoEndpoint(_) => "the pool has no endpoint that may be used; see its status",
+            Unreached::Connect(ConnectError::Silent) => return Self::new(502, Flag::UpstreamReset, SILENT),
             Unreached::Connect(_) => "no endpoint could be connected to",
         };
         Self::new(503, unreached.into(), advice)
@@ -63,7 +66,7 @@ impl Refusal {
             Failure::ClientGone => return None,
             Failure::ClientStalled => Self::SLOW,
             Failure::Request(fault) => Self::bad_request(fault),
-            Failure::Upstream { .. } => Self::new(502, failure.flag(), "the endpoint ended the connection before its answer"),
+            Failure::Upstream { .. } => Self::new(502, failure.flag(), SILENT),
             Failure::UpstreamStalled => Self::new(504, failure.flag(), "the endpoint took too long to answer"),
             Failure::Answer(fault) => {
                 Self { reason: fault.as_str(), advice: fault.advice(), ..Self::new(502, failure.flag(), "") }

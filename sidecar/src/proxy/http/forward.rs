@@ -8,7 +8,7 @@ use super::{Connection, Next};
 use crate::http1::request::Method;
 use crate::http1::{Framing, Request, Response, write};
 use crate::metrics::{Direction, OpenConnection, Side};
-use crate::proxy::attempt::{self, Attempts, Chosen, Unreached};
+use crate::proxy::attempt::{self, Attempts, Chosen, ConnectError, Unreached};
 use crate::proxy::flag::{Flag, Retried};
 use crate::proxy::record::Record;
 use crate::proxy::tcp::{reset, source_hash};
@@ -46,8 +46,9 @@ impl Connection {
                 return self.refuse(refusal).await;
             }
         };
-        // Once, whether the connection was kept or new: an endpoint that dies takes both along (ADR 2).
-        let mut may_resend = request.is_replayable() && pool.policy().retry.on.contains(&RetryOn::StaleConnection);
+        // Whether the connection was kept or new: an endpoint that dies takes both along (ADR 2).
+        let may_resend = request.is_replayable() && pool.policy().retry.on.contains(&RetryOn::StaleConnection);
+        let mut resent = false;
         let mut attempts = Attempts::new(pool.clone(), key);
         let (mut chosen, mut upstream) = match self.establish(&mut attempts, true).await {
             Ok(established) => established,
@@ -60,14 +61,17 @@ impl Connection {
             }
             let ended = self.exchange(record, &mut upstream, &request, upload).await;
             let silent = ended.result == Err(Failure::Upstream { silent: true });
-            if !(silent && std::mem::take(&mut may_resend)) {
+            if !(silent && may_resend && (!resent || attempts.may_retry())) {
                 return self.settle(record, upstream, &request, ended).await;
             }
             let Some(stale) = record.take_chosen() else { return Next::Abort };
-            pool.metrics().shard(self.worker.index()).count_retry(Retried::StaleConnection);
             self.up.rewind();
             upload = Upload::new(Framing::None);
-            (chosen, upstream) = match self.renew(&mut attempts, stale).await {
+            let established = match std::mem::replace(&mut resent, true) {
+                false => self.renew(&mut attempts, stale).await,
+                true => self.move_on(&mut attempts, stale).await,
+            };
+            (chosen, upstream) = match established {
                 Ok(established) => established,
                 Err(unreached) => return self.refuse_unreached(record, unreached, &request, &upload).await,
             };
@@ -116,6 +120,7 @@ impl Connection {
 
     /// After a stale connection: a new one to the same endpoint, or to another if it refuses or has left the pool.
     async fn renew(&self, attempts: &mut Attempts, stale: Chosen) -> Result<(Chosen, Upstream), Unreached> {
+        attempts.pool().metrics().shard(self.worker.index()).count_retry(Retried::StaleConnection);
         if stale.member().is_gone() {
             attempts.pass_over(&self.worker, stale)?;
             return self.establish(attempts, false).await;
@@ -126,6 +131,15 @@ impl Connection {
                 attempts.give_up(&self.worker, stale, error)?;
                 self.establish(attempts, false).await
             }
+        }
+    }
+
+    /// After a second silence: the endpoint is as good as unconnectable, so another one, while retries are left.
+    async fn move_on(&self, attempts: &mut Attempts, silent: Chosen) -> Result<(Chosen, Upstream), Unreached> {
+        attempts.give_up(&self.worker, silent, ConnectError::Silent)?;
+        match self.establish(attempts, false).await {
+            Err(Unreached::NoEndpoint(_)) => Err(Unreached::Connect(ConnectError::Silent)),
+            established => established,
         }
     }
 

@@ -99,6 +99,31 @@ fn a_new_connection_that_ends_in_silence_is_replaced_once_too() {
     });
 }
 
+/// A dying listener still accepts what it will never read: after two silences another endpoint gets the request.
+#[test]
+fn after_two_silences_another_endpoint_gets_the_request() {
+    on_both_families(async |ip| {
+        let (a, b) = (Server::start(ip).await, Server::start(ip).await);
+        let proxy = Proxy::start(&[a.address(), b.address()]).await;
+        let mut client = proxy.connect().await;
+        client.send(GET).await;
+        let (mut first, dying, other) = tokio::select! {
+            first = a.accept() => (first, &a, &b),
+            first = b.accept() => (first, &b, &a),
+        };
+        first.expect(GET).await;
+        drop(first);
+        let mut second = dying.accept().await;
+        second.expect(GET).await;
+        drop(second);
+        let mut third = other.accept().await;
+        third.expect(GET).await;
+        third.send(OK).await;
+        client.expect(OK).await;
+        assert_eq!(proxy.in_flight(), 0);
+    });
+}
+
 #[test]
 fn a_stale_connection_is_not_replaced_for_other_requests() {
     on_both_families(async |ip| {
