@@ -13,10 +13,9 @@ LOAD := release --bin evenkeel-sidecar --bin echo
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 16
 
-deps: $(DENY) ## install what the cluster, the tests and the benches need (Debian packages, cached binaries)
-	e2e/cluster/deps base
-	e2e/cluster/deps cluster
-	e2e/cluster/deps bench
+deps: ## install what the cluster, the tests and the benches need (Debian packages, cached binaries)
+	e2e/cluster/deps base cluster bench
+	$(MAKE) --no-print-directory $(DENY)
 
 check: fmt lint unit ## fmt, clippy and unit tests: the loop of a working day
 
