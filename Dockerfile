@@ -1,4 +1,5 @@
-# Images for users: `docker build --target operator -t evenkeel-operator:0.1.0 .`, and the same with `sidecar`.
+# Images for users: `docker build --target operator -t evenkeel-operator:0.1.0 .`, and the same with `sidecar`
+# (and `echo`, the test server that `helm test` sends traffic to).
 # The programs are static, so the images hold nothing else: no shell, no libraries, no root.
 FROM rust:1.95-bookworm AS build
 # aws-lc-rs builds C and assembler.
@@ -9,8 +10,9 @@ COPY . .
 # and macros would be linked statically, too.
 RUN target="$(uname -m)-unknown-linux-gnu" \
     && export RUSTFLAGS="-C target-feature=+crt-static" \
-    && for program in evenkeel-operator evenkeel-sidecar; do \
-        cargo build --locked --release --target "$target" -p "$program" \
+    && for program in evenkeel-operator evenkeel-sidecar echo; do \
+        package="$program"; [ "$program" != echo ] || package=evenkeel-e2e; \
+        cargo build --locked --release --target "$target" -p "$package" --bin "$program" \
         && install -D -t /out "target/$target/release/$program" || exit 1; \
     done
 
@@ -27,3 +29,8 @@ COPY --from=build /out/evenkeel-sidecar /evenkeel-sidecar
 USER 14021:14021
 EXPOSE 16081
 ENTRYPOINT ["/evenkeel-sidecar"]
+
+FROM scratch AS echo
+COPY --from=build /out/echo /echo
+USER 65532:65532
+ENTRYPOINT ["/echo"]

@@ -25,11 +25,18 @@ fn yaml_blocks(readme: &str) -> impl Iterator<Item = &str> {
 fn each_command_names_something_that_exists() {
     let (readme, makefile) = (read("README.md"), read("Makefile"));
     let commands = commands(&readme);
-    assert!(commands.len() >= 6, "the README's commands aren't found any more: {commands:?}");
+    let served = ["http://127.0.0.1:18081/", "http://127.0.0.1:16080/table", "http://127.0.0.1:16081/metrics"];
+    assert!(read("examples/least-connections.yaml").contains("port: 18081"));
+    assert!(commands.len() >= 12, "the README's commands aren't found any more: {commands:?}");
     for words in &commands {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words[..] {
             ["make", target, ..] => assert!(makefile.contains(&format!("\n{target}:")), "make {target}"),
+            ["cargo", "build", "--release", "-p", "evenkeel-e2e", "--bin", "echo"] => {
+                assert!(top().join("e2e/src/bin/echo.rs").is_file());
+            }
+            ["for", .., "&", "done"] => assert!(words.contains(&"target/release/echo") && words.contains(&"serve")),
+            ["curl", url] => assert!(served.iter().any(|start| url.starts_with(start)), "{url}"),
             ["cargo", "build", "--release", "-p", package] => {
                 let folder = package.trim_start_matches("evenkeel-");
                 assert!(read(&format!("{folder}/Cargo.toml")).contains(&format!("name = \"{package}\"")), "{package}");
@@ -43,6 +50,7 @@ fn each_command_names_something_that_exists() {
                 assert_eq!(words, "helm install evenkeel charts/evenkeel --namespace evenkeel-system --create-namespace");
                 assert!(top().join("charts/evenkeel/Chart.yaml").is_file());
             }
+            ["kubectl", "apply", "-n", _, "-f", file] => assert!(top().join(file).is_file(), "{file}"),
             ["kubectl", "label", "namespace", _, "evenkeel.dev/inject=enabled"] | ["kubectl", "get", "bp,bpe", "-n", _] => {}
             _ => panic!("nothing checks `{}` of the README", words.join(" ")),
         }

@@ -17,7 +17,7 @@ const MAX_WANTED: usize = 1_000;
 
 /// Evenkeel's sidecar: balances what an app sends to its loopback ports over the endpoints of pools.
 #[derive(Debug, Parser)]
-#[command(name = "evenkeel-sidecar", version, about, arg_required_else_help = true)]
+#[command(name = "evenkeel-sidecar", version, arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -36,7 +36,7 @@ const EXAMPLES: &str = "Examples:
   On a laptop, no cluster: pools from a file, live view on http://127.0.0.1:16080/table
     evenkeel-sidecar run --pools examples/least-connections.yaml
   In a pod, as the webhook starts it:
-    evenkeel-sidecar run --feed https://evenkeel-feed.evenkeel-system.svc:16443 --feed-ca ca.pem \\
+    evenkeel-sidecar run --feed https://evenkeel-operator.evenkeel-system.svc:16443 --feed-ca ca.pem \\
       --token-file /var/run/secrets/kubernetes.io/serviceaccount/token --pools-wanted checkout,billing/cart
 
 Signals: SIGTERM or SIGINT: serve on until nobody is connected (at most --drain-timeout), a second one ends at once.
