@@ -100,7 +100,6 @@ impl End {
             Self::NoHello(_) | Self::NotHello | Self::Frame(_) | Self::Line(_) | Self::Flood => (5_000.0, 5_000.0),
             Self::Version(_) | Self::Wanted(_) => (30_000.0, 30_000.0),
         };
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let retry_after_ms = (least + spread * jitter) as u64;
         Some(Goodbye { reason: self.to_string(), retry_after_ms })
     }
