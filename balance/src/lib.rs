@@ -38,6 +38,7 @@ mod picker;
 mod pool;
 mod rng;
 mod standing;
+pub mod subset;
 
 pub use book::Book;
 pub use breaker::{EjectReason, Ejection, Outcome, Passive, Transition};
