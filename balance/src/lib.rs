@@ -29,6 +29,7 @@
 //! | only draining ones (and not ready ones) | the draining | `LastResort` |
 //! | only not ready ones; only down ones with threshold 0 | nobody | – |
 
+pub mod assign;
 mod book;
 mod breaker;
 mod check;
