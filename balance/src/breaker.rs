@@ -1,12 +1,15 @@
 //! The passive breaker of one endpoint: closed → open (base·2ⁿ) → one probing request at a time → closed after two good ones.
 //! Picks read and claim it by atomics alone; the row of errors behind it has a lock that a good request on a closed breaker never touches.
+//! Times are nanoseconds of its book's clock.
 
-use std::sync::atomic::{
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use crate::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// When a row of errors ejects an endpoint, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +107,13 @@ const OPEN: u64 = 1;
 const PROBING: u64 = 2;
 const TAG: u64 = 3;
 
+/// [`Ejection`] with its time as a number.
+pub(crate) enum View {
+    Closed,
+    Open { until: u64 },
+    Probing,
+}
+
 /// A claimed probing request; its word says which one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Claim(u64);
@@ -116,25 +126,26 @@ pub(crate) enum Wish {
     Open(EjectReason),
 }
 
+/// What picks read comes first, so that it lies beside the rest of what they read of an endpoint.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Breaker {
-    /// `CLOSED`, or nanoseconds from `origin` to when the probe is due, shifted left by two, plus `OPEN` or `PROBING`.
+    /// `CLOSED`, or the time when the probe is due, shifted left by two, plus `OPEN` or `PROBING`.
     word: AtomicU64,
+    /// Until when the row weighs on the endpoint's load.
+    penalty_until: AtomicU64,
     /// Errors in a row, as picks see them.
     row: AtomicU32,
-    /// Until when the row weighs on the endpoint's load, in nanoseconds from `origin`.
-    penalty_until: AtomicU64,
-    /// The time of the first report; set before anything that refers to it.
-    origin: OnceLock<Instant>,
-    book: Mutex<Row>,
+    /// Made by the first error: most endpoints never have one.
+    book: OnceLock<Box<Mutex<Row>>>,
 }
 
 #[derive(Debug, Default)]
 struct Row {
-    started: Option<Instant>,
+    started: Option<u64>,
     /// The n of base·2ⁿ: openings so far. It outlives a restoration by one window, so that flapping ejects for longer each time.
     openings: u32,
-    restored: Option<Instant>,
+    restored: Option<u64>,
     /// Good probing requests in a row.
     good: u32,
 }
@@ -144,25 +155,26 @@ impl Breaker {
         self.word.load(Acquire) == CLOSED
     }
 
-    pub(crate) fn view(&self) -> Ejection {
+    /// Whether it is open or probing, and when its next probing request is due.
+    pub(crate) fn view(&self) -> View {
         let word = self.word.load(Acquire);
-        match (word & TAG, self.origin.get()) {
-            (OPEN, Some(&origin)) => Ejection::Open { until: origin + Duration::from_nanos(word >> 2) },
-            (PROBING, _) => Ejection::Probing,
-            _ => Ejection::Closed,
+        match word & TAG {
+            OPEN => View::Open { until: word >> 2 },
+            PROBING => View::Probing,
+            _ => View::Closed,
         }
     }
 
     /// What the errors of late add to the in-flight count, so that failing fast never looks like being idle.
-    pub(crate) fn penalty(&self, now: Instant) -> u32 {
+    pub(crate) fn penalty(&self, now: u64) -> u32 {
         let row = self.row.load(Relaxed);
-        if row == 0 || self.nanos(now) >= self.penalty_until.load(Relaxed) { 0 } else { row.min(MAX_PENALTY) }
+        if row == 0 || now >= self.penalty_until.load(Relaxed) { 0 } else { row.min(MAX_PENALTY) }
     }
 
     /// Takes the one probing request of an open breaker whose time has come.
-    pub(crate) fn claim(&self, now: Instant) -> Option<Claim> {
+    pub(crate) fn claim(&self, now: u64) -> Option<Claim> {
         let word = self.word.load(Acquire);
-        if word & TAG != OPEN || self.nanos(now) < word >> 2 {
+        if word & TAG != OPEN || now < word >> 2 {
             return None;
         }
         let claimed = word & !TAG | PROBING;
@@ -174,11 +186,11 @@ impl Breaker {
         let _ = self.word.compare_exchange(claim.0, claim.0 & !TAG | OPEN, AcqRel, Relaxed);
     }
 
-    /// A good answer. Resets the row; on a probing breaker it counts towards closing.
-    pub(crate) fn succeed(&self, now: Instant) -> Option<Transition> {
+    /// A good answer. Resets the row; on a probing breaker it counts towards closing. True if it closed it.
+    pub(crate) fn succeed(&self, now: u64) -> bool {
         let word = self.word.load(Acquire);
         if word == CLOSED && self.row.load(Relaxed) == 0 {
-            return None;
+            return false;
         }
         let mut row = self.lock();
         let word = self.word.load(Acquire);
@@ -186,82 +198,80 @@ impl Breaker {
             PROBING => {
                 row.good += 1;
                 if row.good < GOOD_TO_CLOSE {
-                    self.store(OPEN, self.nanos(now), word);
-                    return None;
+                    self.store(OPEN, now, word);
+                    return false;
                 }
                 row.started = None;
                 row.restored = Some(now);
                 self.row.store(0, Relaxed);
                 self.word.store(CLOSED, Release);
-                Some(Transition::Restored)
+                true
             }
             // An answer to a request from before the ejection: the probing request decides, not this one.
-            OPEN => None,
+            OPEN => false,
             _ => {
                 row.started = None;
                 self.row.store(0, Relaxed);
-                None
+                false
             }
         }
     }
 
     /// An error. A probing breaker opens again at once, for longer; a closed one asks when its row is full.
-    pub(crate) fn fail(&self, reason: EjectReason, passive: &Passive, now: Instant) -> Wish {
-        self.origin.get_or_init(|| now);
+    pub(crate) fn fail(&self, reason: EjectReason, passive: &Passive, now: u64) -> Wish {
         let mut row = self.lock();
         match self.word.load(Acquire) & TAG {
             PROBING => Wish::Open(EjectReason::ProbeFailed),
             OPEN => Wish::Stay,
             _ => {
-                let fresh = row.started.is_none_or(|started| now.saturating_duration_since(started) > passive.window);
+                let fresh = row.started.is_none_or(|started| now.saturating_sub(started) > nanos(passive.window));
                 if fresh {
                     row.started = Some(now);
                 }
                 let errors = if fresh { 1 } else { self.row.load(Relaxed).saturating_add(1) };
                 self.row.store(errors, Relaxed);
-                self.penalty_until.store(self.nanos(now + passive.base_ejection.min(LONGEST)), Relaxed);
+                self.penalty_until.store(now + nanos(passive.base_ejection), Relaxed);
                 // A multiple, not "at least": a row that the cap spared asks again only after as many errors more.
                 if errors % passive.consecutive_errors.max(1) == 0 { Wish::Open(reason) } else { Wish::Stay }
             }
         }
     }
 
-    /// Opens. `jitter` is 0–255: the ejection lasts 80–100 % of base·2ⁿ (at most `max_ejection`), so that sidecars don't probe in step.
-    pub(crate) fn open(&self, reason: EjectReason, passive: &Passive, now: Instant, jitter: u8) -> Option<Transition> {
-        let origin = *self.origin.get_or_init(|| now);
+    /// Opens, and tells until when. `jitter` is 0–255: the ejection lasts 80–100 % of base·2ⁿ (at most `max_ejection`), so that
+    /// sidecars don't probe in step.
+    pub(crate) fn open(&self, reason: EjectReason, passive: &Passive, now: u64, jitter: u8) -> Option<u64> {
         let mut row = self.lock();
         let word = self.word.load(Acquire);
         let expected = if reason == EjectReason::ProbeFailed { PROBING } else { CLOSED };
         if word & TAG != expected {
             return None;
         }
-        if expected == CLOSED && row.restored.is_none_or(|at| now.saturating_duration_since(at) > passive.window) {
+        if expected == CLOSED && row.restored.is_none_or(|at| now.saturating_sub(at) > nanos(passive.window)) {
             row.openings = 0;
         }
         let doubled = passive.base_ejection.saturating_mul(1u32.checked_shl(row.openings).unwrap_or(u32::MAX));
-        let longest = doubled.min(passive.max_ejection).min(LONGEST);
-        let lasts = longest - longest / 5 * u32::from(jitter) / 255;
+        let longest = nanos(doubled.min(passive.max_ejection));
+        let lasts = longest - longest / 5 * u64::from(jitter) / 255;
         row.openings = (row.openings + 1).min(31);
         row.good = 0;
         row.started = None;
-        let until = self.store(OPEN, self.nanos(now + lasts), word);
-        Some(Transition::Ejected { reason, until: origin + Duration::from_nanos(until) })
+        Some(self.store(OPEN, now + lasts, word))
     }
 
     /// Writes a word whose time is later than that of `before`, so that a claim never fits a newer word.
-    fn store(&self, tag: u64, nanos: u64, before: u64) -> u64 {
-        let nanos = nanos.max((before >> 2) + 1);
-        self.word.store(nanos << 2 | tag, Release);
-        nanos
+    fn store(&self, tag: u64, at: u64, before: u64) -> u64 {
+        let at = at.max((before >> 2) + 1);
+        self.word.store(at << 2 | tag, Release);
+        at
     }
 
     fn lock(&self) -> MutexGuard<'_, Row> {
         // A row is whole after each statement; a panic elsewhere cannot leave it half written.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn nanos(&self, now: Instant) -> u64 {
-        let origin = self.origin.get().copied().unwrap_or(now);
-        u64::try_from(now.saturating_duration_since(origin).as_nanos()).unwrap_or(u64::MAX).min(u64::MAX >> 3)
-    }
+/// No longer than a day, whatever a policy says.
+fn nanos(duration: Duration) -> u64 {
+    duration.min(LONGEST).as_nanos() as u64
 }

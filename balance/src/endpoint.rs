@@ -1,16 +1,22 @@
-//! One live record per endpoint identity of a book, shared by workers and by all snapshots built from it: counts, health floor and
-//! breaker live here, so that no change of a list, a weight or a policy loses them. Atomics only on the request path.
+//! One live record per endpoint identity of a book, shared by workers and by all snapshots built from it: health floor, breaker,
+//! weight and slow-start clock; what it has in flight and how quickly it answers is its [`Load`]. No change of a list, a weight, a
+//! health or a policy loses any of it. Atomics only on the request path.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{
-    AtomicU8, AtomicU16, AtomicU32, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
-};
 use std::time::Instant;
 
-use crate::breaker::{Breaker, Claim, EjectReason, Ejection, Passive, Transition, Wish};
+use crate::breaker::{Breaker, EjectReason, Ejection, Passive, Transition, View, Wish};
+use crate::clock::Clock;
+use crate::load::Load;
+use crate::slow_start::SlowStart;
+use crate::sync::atomic::{
+    AtomicU8, AtomicU16, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
 
 /// The floor: what the operator, or the embedded control plane, says of an endpoint. A sidecar may only eject more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,55 +66,71 @@ pub struct EndpointSpec {
     pub weight: u16,
     /// Its zone.
     pub zone: Option<String>,
+    /// Its group: one of a higher number is a backup for those of lower numbers.
+    pub priority: u8,
     /// The floor.
     pub health: Health,
 }
 
-/// Own cache lines (two, for the adjacent-line prefetcher): counts are written by every worker, their neighbours only read.
+/// Own cache lines (two, for the adjacent-line prefetcher): written by every worker, their neighbours only read.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Padded<T>(T);
+pub(crate) struct Padded<T>(pub(crate) T);
 
-/// Bumped whenever something changes that a pool keeps a summary of; one per book.
+/// What the records of one book share.
 #[derive(Debug, Default)]
-pub(crate) struct Epoch(Padded<AtomicU64>);
+pub(crate) struct Shared {
+    /// Bumped whenever something changes that a pool keeps a summary of.
+    epoch: Padded<AtomicU64>,
+    pub(crate) clock: Arc<Clock>,
+}
 
-impl Epoch {
-    pub(crate) fn read(&self) -> u64 {
-        self.0.0.load(Acquire)
+impl Shared {
+    pub(crate) fn new(clock: Arc<Clock>) -> Self {
+        Self { clock, ..Self::default() }
     }
 
-    pub(crate) fn bump(&self) {
-        self.0.0.fetch_add(1, AcqRel);
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.0.load(Acquire)
+    }
+
+    fn bump(&self) {
+        self.epoch.0.fetch_add(1, AcqRel);
     }
 }
 
-/// The live record of one endpoint.
+/// The live record of one endpoint. What every pick reads comes first, in one or two cache lines.
+#[repr(C)]
 pub struct Endpoint {
-    id: String,
-    ring_key: String,
-    address: SocketAddr,
-    zone: Option<String>,
-    epoch: Arc<Epoch>,
+    load: Arc<Load>,
     weight: AtomicU16,
     health: AtomicU8,
+    priority: AtomicU8,
+    /// When it became usable last, in nanoseconds of the clock.
+    ready_at: AtomicU64,
     breaker: Breaker,
-    in_flight: Padded<AtomicU32>,
+    id: Arc<str>,
+    ring_key: Arc<str>,
+    zone: Option<Arc<str>>,
+    address: SocketAddr,
+    shared: Arc<Shared>,
 }
 
 impl Endpoint {
-    pub(crate) fn new(spec: EndpointSpec, epoch: Arc<Epoch>) -> Self {
-        let EndpointSpec { id, ring_key, address, weight, zone, health } = spec;
+    pub(crate) fn new(spec: Spec, load: Arc<Load>, shared: Arc<Shared>, now: u64) -> Self {
+        let Spec { id, ring_key, address, weight, zone, priority, health } = spec;
         Self {
-            id,
-            ring_key,
-            address,
-            zone,
-            epoch,
+            load,
             weight: AtomicU16::new(weight),
             health: AtomicU8::new(health as u8),
+            priority: AtomicU8::new(priority),
+            ready_at: AtomicU64::new(now),
             breaker: Breaker::default(),
-            in_flight: Padded::default(),
+            id,
+            ring_key,
+            zone,
+            address,
+            shared,
         }
     }
 
@@ -132,15 +154,27 @@ impl Endpoint {
         self.zone.as_deref()
     }
 
+    /// Its group: backups have higher numbers.
+    pub fn priority(&self) -> u8 {
+        self.priority.load(Relaxed)
+    }
+
+    /// Changes its group.
+    pub fn set_priority(&self, priority: u8) {
+        if self.priority.swap(priority, AcqRel) != priority {
+            self.shared.bump();
+        }
+    }
+
     /// Percent of a normal endpoint.
     pub fn weight(&self) -> u16 {
         self.weight.load(Relaxed)
     }
 
-    /// Changes its capacity at once; ring points follow when the next pool is built.
+    /// Changes its capacity at once; table points follow when the next pool is built.
     pub fn set_weight(&self, percent: u16) {
         if self.weight.swap(percent, AcqRel) != percent {
-            self.epoch.bump();
+            self.shared.bump();
         }
     }
 
@@ -149,54 +183,84 @@ impl Endpoint {
         Health::from_u8(self.health.load(Acquire))
     }
 
-    /// Changes the floor; picks see it at once.
-    pub fn set_health(&self, health: Health) {
-        if self.health.swap(health as u8, AcqRel) != health as u8 {
-            self.epoch.bump();
+    /// Changes the floor; picks see it at once. One that becomes usable and wasn't just draining starts slowly where pools say so.
+    pub fn set_health(&self, health: Health, now: Instant) {
+        let before = Health::from_u8(self.health.load(Acquire));
+        if before == health {
+            return;
         }
+        if health == Health::Usable && before != Health::Draining {
+            self.ready_at.store(self.shared.clock.nanos(now), Relaxed);
+        }
+        self.health.store(health as u8, Release);
+        self.shared.bump();
     }
 
-    /// Requests (or connections) it has now, from all workers and all snapshots of its book.
+    /// What it has in flight and how quickly it answers; the same record for all pools of a process that share [`crate::Loads`].
+    pub fn load(&self) -> &Arc<Load> {
+        &self.load
+    }
+
+    /// Requests (or connections) it has now, from all workers and all pools.
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.0.load(Acquire)
+        self.load.in_flight()
     }
 
     /// The passive breaker.
     pub fn ejection(&self) -> Ejection {
-        self.breaker.view()
+        match self.breaker.view() {
+            View::Closed => Ejection::Closed,
+            View::Probing => Ejection::Probing,
+            View::Open { until } => self.shared.clock.instant(until).map_or(Ejection::Closed, |until| Ejection::Open { until }),
+        }
     }
 
-    /// In-flight plus what recent errors weigh: the load that "less loaded" means.
-    pub(crate) fn load(&self, now: Instant) -> u64 {
-        u64::from(self.in_flight()) + u64::from(self.breaker.penalty(now))
+    /// In-flight plus what recent errors weigh.
+    pub(crate) fn burden(&self, nanos: u64) -> u64 {
+        u64::from(self.load.in_flight()) + u64::from(self.breaker.penalty(nanos))
+    }
+
+    /// Its weight in hundredths of a percent: 10,000 is a normal endpoint. During slow start a part of that.
+    pub(crate) fn effective_weight(&self, slow_start: Option<&SlowStart>, nanos: u64) -> u32 {
+        let weight = u32::from(self.weight());
+        match slow_start {
+            None => weight * 100,
+            Some(slow_start) => (weight * slow_start.part(nanos.saturating_sub(self.ready_at())) / 100).max(1),
+        }
+    }
+
+    pub(crate) fn ready_at(&self) -> u64 {
+        self.ready_at.load(Relaxed)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.breaker.is_closed()
     }
 
-    pub(crate) fn epoch(&self) -> &Arc<Epoch> {
-        &self.epoch
+    pub(crate) fn breaker(&self) -> &Breaker {
+        &self.breaker
     }
 
-    pub(crate) fn succeed(&self, now: Instant) -> Option<Transition> {
-        let transition = self.breaker.succeed(now);
-        if transition.is_some() {
-            self.epoch.bump();
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn succeed(&self, nanos: u64) -> Option<Transition> {
+        let restored = self.breaker.succeed(nanos);
+        if restored {
+            self.shared.bump();
         }
-        transition
+        restored.then_some(Transition::Restored)
     }
 
-    pub(crate) fn fail(&self, reason: EjectReason, passive: &Passive, now: Instant) -> Wish {
-        self.breaker.fail(reason, passive, now)
+    pub(crate) fn fail(&self, reason: EjectReason, passive: &Passive, nanos: u64) -> Wish {
+        self.breaker.fail(reason, passive, nanos)
     }
 
-    pub(crate) fn eject(&self, reason: EjectReason, passive: &Passive, now: Instant, jitter: u8) -> Option<Transition> {
-        let transition = self.breaker.open(reason, passive, now, jitter);
-        if transition.is_some() {
-            self.epoch.bump();
-        }
-        transition
+    pub(crate) fn eject(&self, reason: EjectReason, passive: &Passive, nanos: u64, jitter: u8) -> Option<Transition> {
+        let until = self.breaker.open(reason, passive, nanos, jitter)?;
+        self.shared.bump();
+        self.shared.clock.instant(until).map(|until| Transition::Ejected { reason, until })
     }
 }
 
@@ -213,49 +277,37 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// One request on an endpoint: counts 1 until dropped. A probing request that ends unreported gives its turn back.
+/// [`EndpointSpec`] with its texts as the record keeps them.
+pub(crate) struct Spec {
+    pub(crate) id: Arc<str>,
+    pub(crate) ring_key: Arc<str>,
+    pub(crate) address: SocketAddr,
+    pub(crate) weight: u16,
+    pub(crate) zone: Option<Arc<str>>,
+    pub(crate) priority: u8,
+    pub(crate) health: Health,
+}
+
+/// An endpoint, found by its identity.
 #[derive(Debug)]
-pub struct InFlight {
-    endpoint: Arc<Endpoint>,
-    claim: Option<Claim>,
-}
+pub(crate) struct ById(pub(crate) Arc<Endpoint>);
 
-impl InFlight {
-    pub(crate) fn take(endpoint: &Arc<Endpoint>) -> Self {
-        endpoint.in_flight.0.fetch_add(1, AcqRel);
-        Self { endpoint: Arc::clone(endpoint), claim: None }
-    }
-
-    /// Only if it may, given what is in flight now; racing workers cannot pass a bound together.
-    pub(crate) fn take_if(endpoint: &Arc<Endpoint>, may: impl Fn(u32) -> bool) -> Option<Self> {
-        let count = &endpoint.in_flight.0;
-        count.fetch_update(AcqRel, Acquire, |now| may(now).then_some(now + 1)).ok()?;
-        Some(Self { endpoint: Arc::clone(endpoint), claim: None })
-    }
-
-    /// The one probing request of an open breaker, if it is due and nobody has it.
-    pub(crate) fn probe(endpoint: &Arc<Endpoint>, now: Instant) -> Option<Self> {
-        let claim = endpoint.breaker.claim(now)?;
-        endpoint.in_flight.0.fetch_add(1, AcqRel);
-        Some(Self { endpoint: Arc::clone(endpoint), claim: Some(claim) })
-    }
-
-    /// Makes this request the probing one, if one is due and nobody has it.
-    pub(crate) fn claim(&mut self, now: Instant) {
-        self.claim = self.endpoint.breaker.claim(now);
-    }
-
-    /// Whom it is for.
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
+impl Borrow<str> for ById {
+    fn borrow(&self) -> &str {
+        &self.0.id
     }
 }
 
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.endpoint.in_flight.0.fetch_sub(1, Release);
-        if let Some(claim) = self.claim {
-            self.endpoint.breaker.release(claim);
-        }
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
     }
 }
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}

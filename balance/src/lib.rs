@@ -29,23 +29,31 @@
 //! | only draining ones (and not ready ones) | the draining | `LastResort` |
 //! | only not ready ones; only down ones with threshold 0 | nobody | – |
 
-pub mod assign;
 mod book;
 mod breaker;
 mod check;
+mod clock;
 mod endpoint;
 mod hash;
+mod lease;
+mod load;
 mod picker;
 mod pool;
 mod rng;
+mod slow_start;
 mod standing;
-pub mod subset;
+mod subset;
+mod sync;
 
 pub use book::Book;
 pub use breaker::{EjectReason, Ejection, Outcome, Passive, Transition};
 pub use check::Check;
-pub use endpoint::{Endpoint, EndpointSpec, Health, InFlight};
+pub use endpoint::{Endpoint, EndpointSpec, Health};
 pub use hash::key_hash;
+pub use lease::InFlight;
+pub use load::{Load, Loads};
 pub use picker::{Algorithm, Table};
 pub use pool::{BuildError, Config, NoEndpoint, Pick, PickArgs, PickReason, Pool};
 pub use rng::{Rng, SmallRng};
+pub use slow_start::SlowStart;
+pub use subset::Subset;

@@ -1,17 +1,20 @@
 //! The algorithms behind one enum and one match. Each lives in its own file, sees a pool only through a [`Hunt`],
 //! and takes neither a lock nor memory.
 
+pub(crate) mod draw;
 pub(crate) mod least;
 pub(crate) mod ring;
 pub(crate) mod round_robin;
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
-use crate::endpoint::{Endpoint, InFlight};
+use crate::endpoint::Endpoint;
+use crate::lease::{InFlight, Weighed};
 use crate::pool::{BuildError, Pick, PickReason};
 use crate::rng::Rng;
-use crate::standing::{Mode, Standing};
+use crate::slow_start::SlowStart;
+use crate::standing::{Cache, Mode, Standing};
 
 /// How an endpoint is chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,15 +71,20 @@ impl Picker {
     pub(crate) fn try_new(algorithm: &Algorithm, members: &[Arc<Endpoint>], seed: u64) -> Result<Self, BuildError> {
         Ok(match *algorithm {
             Algorithm::RoundRobin => Self::RoundRobin(round_robin::RoundRobin::new(members.len(), seed)),
-            Algorithm::LeastConnections { choice_count } => Self::Least(least::Least::new(choice_count as usize)),
+            Algorithm::LeastConnections { choice_count } => Self::Least(least::Least::new(choice_count)),
             Algorithm::ConsistentHash { table: Table::Ring { virtual_nodes }, hash_balance_factor } => {
                 Self::Ring(ring::Ring::try_new(members, virtual_nodes, hash_balance_factor)?)
             }
         })
     }
 
-    /// The choice; `None` where every candidate was tried.
+    /// The choice; `None` where every candidate was tried. A due probing request goes before it, but by a table only to a key of the
+    /// ejected endpoint's own: that is the walk's to see.
     pub(crate) fn pick(&self, hunt: &Hunt<'_>, key: Option<u64>, rng: &mut impl Rng) -> Option<Pick> {
+        let walks = matches!((self, key), (Self::Ring(_), Some(_)));
+        if !walks && let Some(probe) = hunt.due_probe(rng) {
+            return Some(probe);
+        }
         match (self, key) {
             (Self::RoundRobin(turn), _) => turn.pick(hunt),
             (Self::Least(least), _) => least.pick(hunt, PickReason::LeastLoaded, rng),
@@ -84,21 +92,54 @@ impl Picker {
             (Self::Ring(_), None) => least::Least::new(2).pick(hunt, PickReason::Fallback, rng),
         }
     }
+
+    /// The candidates in the order in which the attempts of one request would get them.
+    pub(crate) fn order(&self, hunt: &Hunt<'_>, key: Option<u64>) -> Vec<usize> {
+        match (self, key) {
+            (Self::Ring(ring), Some(key)) => ring.order(hunt, key),
+            (Self::RoundRobin(_) | Self::Least(_) | Self::Ring(_), _) => draw::order(hunt, least::score),
+        }
+    }
 }
+
+/// How many ejected endpoints a pick looks at for a due probing request.
+const LOOKS: usize = 4;
 
 /// One pick's view of its pool.
 pub(crate) struct Hunt<'a> {
     pub(crate) members: &'a [Arc<Endpoint>],
+    pub(crate) cache: &'a Cache,
     pub(crate) standing: Standing,
+    /// The places of the standing's list that this pick is about: all candidates, or those of a zone.
+    pub(crate) scope: Range<usize>,
+    /// Where it makes a difference now.
+    pub(crate) slow_start: Option<&'a SlowStart>,
     pub(crate) tried: &'a [Arc<Endpoint>],
-    pub(crate) now: Instant,
+    pub(crate) weighed: Weighed,
+    /// Now, on the book's clock.
+    pub(crate) nanos: u64,
 }
 
 impl Hunt<'_> {
-    /// Whether a member is a candidate that this request hasn't tried.
+    /// How many candidates there are to choose from; one of them may have been tried, or have gone since they were counted.
+    pub(crate) fn count(&self) -> usize {
+        self.scope.len()
+    }
+
+    /// The member that the n-th of them is, n below [`Hunt::count`].
+    pub(crate) fn nth(&self, n: usize) -> usize {
+        self.cache.member(&self.standing, self.scope.start + n)
+    }
+
+    /// Whether a member is a candidate now that this request hasn't tried. Of a subset or zone it doesn't know.
     pub(crate) fn admits(&self, index: usize) -> bool {
         let member = &self.members[index];
-        self.standing.mode.admits(member) && !self.was_tried(member)
+        self.standing.mode.admits(member) && member.priority() <= self.standing.depth && !self.was_tried(member)
+    }
+
+    /// A member's weight now, in hundredths of a percent.
+    pub(crate) fn weight(&self, index: usize) -> u32 {
+        self.members[index].effective_weight(self.slow_start, self.nanos)
     }
 
     /// The probing request that a member is due. A request that has failed once already isn't made a guinea pig.
@@ -106,28 +147,52 @@ impl Hunt<'_> {
         if self.tried.is_empty() { self.probe_at_last(index) } else { None }
     }
 
-    /// The same when nothing else is left.
-    pub(crate) fn probe_at_last(&self, index: usize) -> Option<Pick> {
+    /// One that some ejected endpoint is due; looks at a few from a random place on.
+    fn due_probe(&self, rng: &mut impl Rng) -> Option<Pick> {
+        let ejected = self.standing.ejected;
+        if ejected == 0 || !self.tried.is_empty() {
+            return None;
+        }
+        let first = rng.below(ejected);
+        self.ejected().cycle().skip(first).take(LOOKS.min(ejected)).find_map(|index| self.probe(index))
+    }
+
+    /// The same when nothing else is left, at whatever ejected endpoint.
+    pub(crate) fn any_probe(&self) -> Option<Pick> {
+        self.ejected().find_map(|index| self.probe_at_last(index))
+    }
+
+    fn ejected(&self) -> impl Iterator<Item = usize> + Clone {
+        let from = self.standing.candidates;
+        (from..from + self.standing.ejected).map(|place| self.cache.member(&self.standing, place))
+    }
+
+    fn probe_at_last(&self, index: usize) -> Option<Pick> {
         let member = &self.members[index];
         if self.standing.mode != Mode::Normal || member.is_closed() || !Mode::Spared.admits(member) || self.was_tried(member) {
             return None;
         }
-        Some(Pick { lease: InFlight::probe(member, self.now)?, reason: PickReason::Probe })
+        Some(Pick { lease: InFlight::probe(member, self.weighed, self.nanos)?, reason: PickReason::Probe })
     }
 
     /// Takes a candidate.
     pub(crate) fn take(&self, index: usize, reason: PickReason) -> Pick {
-        self.call(InFlight::take(&self.members[index]), reason)
+        self.call(InFlight::take(&self.members[index], self.weighed, self.nanos), reason)
+    }
+
+    /// Takes a candidate if it may, given what it has in flight.
+    pub(crate) fn take_if(&self, index: usize, reason: PickReason, may: impl Fn(u32) -> bool) -> Option<Pick> {
+        InFlight::take_if(&self.members[index], self.weighed, self.nanos, may).map(|lease| self.call(lease, reason))
     }
 
     /// Names a pick: by what the algorithm says, unless the mode is the bigger news. An ejected endpoint that is used all the same
     /// gets its due probing request along, so that good answers restore it.
-    pub(crate) fn call(&self, mut lease: InFlight, reason: PickReason) -> Pick {
+    fn call(&self, mut lease: InFlight, reason: PickReason) -> Pick {
         let reason = match self.standing.mode {
             Mode::Normal | Mode::Unwatched | Mode::Nobody => reason,
             Mode::LastResort => PickReason::LastResort,
             Mode::Spared | Mode::Panic => {
-                lease.claim(self.now);
+                lease.claim(self.nanos);
                 PickReason::Panic
             }
         };

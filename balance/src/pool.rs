@@ -2,14 +2,18 @@
 //! all that lives is on the endpoints. A new list, weight or policy is a new pool over the same records.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::breaker::{EjectReason, Outcome, Passive, Transition, Wish};
-use crate::endpoint::{Endpoint, Health, InFlight};
+use crate::endpoint::{Endpoint, Health};
+use crate::lease::{InFlight, Weighed};
 use crate::picker::{Algorithm, Hunt, Picker};
 use crate::rng::{Rng, SmallRng};
-use crate::standing::{Cache, Mode, Standing};
+use crate::slow_start::SlowStart;
+use crate::standing::{Cache, Mode, Ranking, Rules, Standing};
+use crate::subset::{self, Subset};
+use crate::sync::{Mutex, PoisonError};
 
 /// How often one pick starts again because health changed under it.
 const MAX_RECOUNTS: usize = 4;
@@ -23,6 +27,19 @@ pub struct Config {
     pub panic_threshold: u8,
     /// Passive ejection; absent: off, and breakers that other pools opened are ignored.
     pub passive: Option<Passive>,
+    /// How new endpoints grow into their weight; absent: they have it at once.
+    pub slow_start: Option<SlowStart>,
+    /// The balancer's own zone, if it is to be preferred.
+    pub zone: Option<String>,
+    /// Which part of the members this balancer uses; absent: all.
+    pub subset: Option<Subset>,
+}
+
+impl Config {
+    /// This algorithm; panic below 50 %, all else off.
+    pub fn new(algorithm: Algorithm) -> Self {
+        Self { algorithm, panic_threshold: 50, passive: None, slow_start: None, zone: None, subset: None }
+    }
 }
 
 /// Why a pool cannot be built.
@@ -76,6 +93,8 @@ impl std::error::Error for BuildError {}
 pub struct PickArgs<'a> {
     /// The hash of the request's key, by [`crate::key_hash`].
     pub key: Option<u64>,
+    /// The hash of the request's cost class, by [`crate::key_hash`]: requests of one class cost about the same.
+    pub class: Option<u64>,
     /// Endpoints that this request tried; none is picked again.
     pub tried: &'a [Arc<Endpoint>],
 }
@@ -154,6 +173,7 @@ pub struct Pool {
     config: Config,
     members: Vec<Arc<Endpoint>>,
     picker: Picker,
+    rules: Rules,
     cache: Cache,
     /// Held while an ejection is decided, so that the cap holds among workers; draws its jitter.
     ejecting: Mutex<SmallRng>,
@@ -167,7 +187,7 @@ impl Pool {
             if !(1..=1000).contains(&member.weight()) {
                 return Err(BuildError::Weight { id: member.id().to_owned(), weight: member.weight() });
             }
-            if !Arc::ptr_eq(member.epoch(), members[0].epoch()) {
+            if !Arc::ptr_eq(member.shared(), members[0].shared()) {
                 return Err(BuildError::TwoBooks);
             }
         }
@@ -177,22 +197,29 @@ impl Pool {
             return Err(BuildError::DuplicateId { id: pair[0].to_owned() });
         }
         let picker = Picker::try_new(&config.algorithm, &members, seed)?;
-        Ok(Self { config, members, picker, cache: Cache::new(), ejecting: Mutex::new(SmallRng::new(seed)) })
+        let rules = Rules {
+            panic_threshold: config.panic_threshold,
+            watched: config.passive.is_some(),
+            slow_start: config.slow_start,
+            zone: config.zone.as_deref().map(Into::into),
+            subset: config.subset.map(|subset| Ranking::new(subset::ranking(subset.seed, &members), subset.size as usize)),
+        };
+        let cache = Cache::new(&members, &rules, members.first().map_or(0, |member| member.shared().epoch()));
+        Ok(Self { config, members, picker, rules, cache, ejecting: Mutex::new(SmallRng::new(seed)) })
     }
 
     /// Chooses an endpoint and counts the request on it.
     pub fn pick(&self, args: PickArgs<'_>, now: Instant, rng: &mut impl Rng) -> Result<Pick, NoEndpoint> {
-        let PickArgs { key, tried } = args;
-        if self.members.is_empty() {
-            return Err(NoEndpoint::Empty);
-        }
+        let PickArgs { key, class, tried } = args;
+        let Some(first) = self.members.first() else { return Err(NoEndpoint::Empty) };
+        let nanos = first.shared().clock.nanos(now);
+        let weighed = Weighed { class, cost: 0 };
         let mut found = None;
         for _ in 0..MAX_RECOUNTS {
             let epoch = self.epoch();
             let standing = self.standing(epoch);
-            let hunt = Hunt { members: &self.members, standing, tried, now };
-            found =
-                self.picker.pick(&hunt, key, rng).or_else(|| (0..self.members.len()).find_map(|index| hunt.probe_at_last(index)));
+            let hunt = self.hunt(standing, weighed, tried, nanos);
+            found = self.picker.pick(&hunt, key, rng).or_else(|| hunt.any_probe());
             // The last candidate may go away in the middle of a pick: then others are candidates now.
             if found.is_some() || self.epoch() == epoch {
                 break;
@@ -205,6 +232,22 @@ impl Pool {
         })
     }
 
+    /// The candidates from the least to the most loaded, or in the order of the key's owners (FEATURES A17): whom attempt 1, 2, 3 …
+    /// of one request would get. Allocates; for retries a pick with `tried` gives the same order one at a time.
+    pub fn candidates(&self, args: PickArgs<'_>, now: Instant) -> Vec<Arc<Endpoint>> {
+        let PickArgs { key, class, tried } = args;
+        let Some(first) = self.members.first() else { return Vec::new() };
+        let nanos = first.shared().clock.nanos(now);
+        let hunt = self.hunt(self.standing(self.epoch()), Weighed { class, cost: 0 }, tried, nanos);
+        self.picker.order(&hunt, key).into_iter().map(|index| Arc::clone(&self.members[index])).collect()
+    }
+
+    fn hunt<'a>(&'a self, standing: Standing, weighed: Weighed, tried: &'a [Arc<Endpoint>], nanos: u64) -> Hunt<'a> {
+        let slow_start = self.config.slow_start.as_ref().filter(|_| standing.is_warming(nanos));
+        let scope = standing.all();
+        Hunt { members: &self.members, cache: &self.cache, standing, scope, slow_start, tried, weighed, nanos }
+    }
+
     /// The key's distinct owners in order, whatever their health; nothing for an algorithm without a table.
     pub fn owners(&self, key: u64) -> impl Iterator<Item = &Arc<Endpoint>> {
         let ring = match &self.picker {
@@ -214,24 +257,40 @@ impl Pool {
         ring.into_iter().flat_map(move |ring| ring.owners(&self.members, key))
     }
 
-    /// Tells how a request went. While a breaker is open, answers to older requests change nothing; while its probing request is
-    /// out, any answer counts as the probe's.
-    pub fn report(&self, endpoint: &Endpoint, outcome: Outcome, now: Instant) -> Option<Transition> {
+    /// Tells how a request went: its response time, if [`InFlight::answered`] didn't take it, and the verdict. A failure counts as a
+    /// slow answer, however quickly it came.
+    pub fn report(&self, lease: &mut InFlight, outcome: Outcome, now: Instant) -> Option<Transition> {
+        let endpoint = Arc::clone(lease.endpoint());
+        let nanos = endpoint.shared().clock.nanos(now);
+        match outcome {
+            Outcome::Cancelled => {}
+            Outcome::Success => lease.sample(lease.age(nanos), nanos),
+            Outcome::ConnectError | Outcome::GatewayError | Outcome::ServerError => {
+                endpoint.load().observe_failure(lease.age(nanos), nanos);
+            }
+        }
+        self.judge(&endpoint, outcome, now)
+    }
+
+    /// The verdict alone. While a breaker is open, answers to older requests change nothing; while its probing request is out, any
+    /// answer counts as the probe's.
+    pub fn judge(&self, endpoint: &Endpoint, outcome: Outcome, now: Instant) -> Option<Transition> {
         let passive = self.config.passive.as_ref()?;
+        let nanos = endpoint.shared().clock.nanos(now);
         let reason = match outcome {
             Outcome::Cancelled => return None,
-            Outcome::Success => return endpoint.succeed(now),
+            Outcome::Success => return endpoint.succeed(nanos),
             Outcome::ConnectError => EjectReason::ConnectErrors,
             Outcome::GatewayError => EjectReason::GatewayErrors,
             Outcome::ServerError => EjectReason::ServerErrors,
         };
-        let Wish::Open(reason) = endpoint.fail(reason, passive, now) else { return None };
+        let Wish::Open(reason) = endpoint.fail(reason, passive, nanos) else { return None };
         let mut rng = self.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
         if reason != EjectReason::ProbeFailed && !self.may_eject(endpoint, passive) {
             return None;
         }
         let jitter = rng.next_u64() as u8;
-        endpoint.eject(reason, passive, now, jitter)
+        endpoint.eject(reason, passive, nanos, jitter)
     }
 
     /// Never the last usable one, never more than the cap; one is always allowed where there are two.
@@ -266,10 +325,10 @@ impl Pool {
     }
 
     fn epoch(&self) -> u64 {
-        self.members.first().map_or(0, |member| member.epoch().read())
+        self.members.first().map_or(0, |member| member.shared().epoch())
     }
 
     fn standing(&self, epoch: u64) -> Standing {
-        self.cache.get(epoch, || Standing::count(&self.members, self.config.panic_threshold, self.config.passive.is_some()))
+        self.cache.get(epoch, &self.members, &self.rules)
     }
 }

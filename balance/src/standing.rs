@@ -1,14 +1,17 @@
-//! Who may be picked at all: floor, breakers and panic threshold of a pool boiled down to one mode and two sums.
-//! Cached behind the book's epoch: O(members) once after a change of health, weight or ejection, else a few atomic reads.
+//! Who may be picked: floor, breakers, priorities, panic threshold and subset of a pool boiled down to a list of candidates and a few
+//! sums. Counted anew, O(members), by the first pick after a change of health, weight, priority or ejection; all others read a few atomics.
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
-    fence,
-};
 
 use crate::endpoint::{Endpoint, Health};
+use crate::slow_start::SlowStart;
+use crate::sync::Mutex;
+use crate::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+    fence,
+};
 
 /// Which members are candidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +43,7 @@ impl Mode {
         }
     }
 
-    /// Whether a member is a candidate. In `Normal`, one with an open breaker isn't, but may be due a probing request.
+    /// Whether a member's health makes it a candidate. In `Normal`, one with an open breaker isn't, but may be due a probing request.
     pub(crate) fn admits(self, endpoint: &Endpoint) -> bool {
         match self {
             Self::Normal => endpoint.health() == Health::Usable && endpoint.is_closed(),
@@ -52,101 +55,323 @@ impl Mode {
     }
 }
 
-/// The mode, and the candidates' number and weight.
+/// What a pool goes by when it counts.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// Percent of the first group that has to be usable.
+    pub(crate) panic_threshold: u8,
+    /// The pool has passive checks.
+    pub(crate) watched: bool,
+    pub(crate) slow_start: Option<SlowStart>,
+    /// The own zone, where it is preferred.
+    pub(crate) zone: Option<Arc<str>>,
+    /// Which members are used; absent: all.
+    pub(crate) subset: Option<Ranking>,
+}
+
+/// The members in the order in which this balancer wants them, and how many of them.
+#[derive(Debug)]
+pub(crate) struct Ranking {
+    size: usize,
+    /// Member indices, the first choice first.
+    order: Box<[u32]>,
+    /// For each member its place in that order.
+    places: Box<[u32]>,
+}
+
+impl Ranking {
+    pub(crate) fn new(order: Vec<u32>, size: usize) -> Self {
+        let mut places = vec![0; order.len()].into_boxed_slice();
+        for (place, &index) in order.iter().enumerate() {
+            places[index as usize] = place as u32;
+        }
+        Self { size, order: order.into(), places }
+    }
+
+    /// How far down the order one has to go to find as many as are wanted: one that goes away lets in the next, and no other moves.
+    fn reach(&self, admits: impl Fn(usize) -> bool) -> usize {
+        let mut left = self.size;
+        let last = self.order.iter().position(|&index| {
+            left -= usize::from(left > 0 && admits(index as usize));
+            left == 0
+        });
+        last.map_or(self.order.len(), |last| last + 1)
+    }
+}
+
+/// The outcome. Candidates stand in a list: those of the own zone first, then the others, then the ejected that may be due a probing
+/// request; each part by member index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub(crate) mode: Mode,
+    /// The highest priority number in use.
+    pub(crate) depth: u8,
+    /// All candidates have the same weight.
+    pub(crate) uniform: bool,
     pub(crate) candidates: usize,
+    /// Those of them in the own zone.
+    pub(crate) local: usize,
+    /// Ejected ones after them in the list.
+    pub(crate) ejected: usize,
+    /// The candidates' weight in hundredths of a percent, slow start left out.
     pub(crate) weight: u64,
+    /// The candidates' weight in the own zone.
+    pub(crate) local_weight: u64,
+    /// Slow start counts from here on (before, all are new) …
+    pub(crate) warming_from: u64,
+    /// … to here (then, nobody is), in nanoseconds of the clock.
+    pub(crate) warming_until: u64,
+    /// Which of the two lists is meant.
+    list: usize,
 }
 
 impl Standing {
-    /// Counts anew; `watched`: the pool has passive checks. Panic: fewer than `threshold` percent of the usable and down ones are usable; exactly at it is no panic.
-    pub(crate) fn count(members: &[Arc<Endpoint>], threshold: u8, watched: bool) -> Self {
-        let (mut usable, mut floor, mut counted, mut draining) = (0usize, 0usize, 0usize, 0usize);
-        for member in members {
-            match member.health() {
-                Health::Usable => {
-                    counted += 1;
-                    floor += 1;
-                    usable += usize::from(!watched || member.is_closed());
-                }
-                Health::Down => counted += 1,
-                Health::Draining => draining += 1,
-                Health::NotReady => {}
-            }
-        }
-        let mode = if counted == 0 {
-            if draining > 0 { Mode::LastResort } else { Mode::Nobody }
-        } else if usable * 100 < counted * usize::from(threshold) {
-            Mode::Panic
-        } else if usable > 0 {
-            if watched { Mode::Normal } else { Mode::Unwatched }
-        } else if floor > 0 {
-            Mode::Spared
-        } else {
-            Mode::Nobody
-        };
-        let (mut candidates, mut weight) = (0, 0);
-        for member in members.iter().filter(|member| mode.admits(member)) {
-            candidates += 1;
-            weight += u64::from(member.weight());
-        }
-        Self { mode, candidates, weight }
+    /// Whether some candidates are new and others are not.
+    pub(crate) fn is_warming(&self, nanos: u64) -> bool {
+        (self.warming_from..self.warming_until).contains(&nanos)
+    }
+
+    /// The list's places of all candidates.
+    pub(crate) fn all(&self) -> Range<usize> {
+        0..self.candidates
     }
 }
 
-/// The last count, as a sequence lock over plain atomics: readers never wait, a torn read is noticed and counts for itself.
+/// Mode and depth: groups are added from the lowest priority number up until the usable members reach the threshold of the first
+/// group; exactly at it is enough. One group alone makes Envoy's panic threshold.
+fn mode(members: &[Arc<Endpoint>], rules: &Rules) -> (Mode, u8) {
+    let usable = |member: &Endpoint| member.health() == Health::Usable && (!rules.watched || member.is_closed());
+    let (mut first, mut deepest) = (None, 0);
+    let (mut floor, mut draining) = (0usize, 0usize);
+    for member in members {
+        match member.health() {
+            Health::Usable => floor += 1,
+            Health::Down => {}
+            Health::Draining => {
+                draining += 1;
+                continue;
+            }
+            Health::NotReady => continue,
+        }
+        first = Some(first.map_or(member.priority(), |first: u8| first.min(member.priority())));
+        deepest = deepest.max(member.priority());
+    }
+    let Some(first) = first else {
+        return (if draining > 0 { Mode::LastResort } else { Mode::Nobody }, u8::MAX);
+    };
+    let in_first =
+        |member: &&Arc<Endpoint>| member.priority() == first && matches!(member.health(), Health::Usable | Health::Down);
+    let needed = members.iter().filter(in_first).count() * usize::from(rules.panic_threshold);
+    let mut depth = first;
+    let found = loop {
+        let found = members.iter().filter(|member| member.priority() <= depth && usable(member)).count();
+        if found > 0 && found * 100 >= needed {
+            return (if rules.watched { Mode::Normal } else { Mode::Unwatched }, depth);
+        }
+        let deeper = members.iter().map(|member| member.priority()).filter(|&priority| priority > depth && priority <= deepest);
+        match deeper.min() {
+            Some(next) => depth = next,
+            None => break found,
+        }
+    };
+    let mode = if found * 100 < needed {
+        Mode::Panic
+    } else if floor > 0 {
+        Mode::Spared
+    } else {
+        Mode::Nobody
+    };
+    (mode, u8::MAX)
+}
+
+/// The last count. Two slots and two lists, written in turn under a lock that nobody waits for: whoever finds it taken goes by the
+/// count before, and every candidate's health is asked again when it is picked. A torn read is noticed and repeated.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    /// Odd while being written.
+    /// Its last bit is the slot that holds.
     version: AtomicU64,
+    slots: [Slot; 2],
+    lists: [Box<[AtomicU32]>; 2],
+    counting: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
     epoch: AtomicU64,
-    mode: AtomicU64,
-    candidates: AtomicU64,
+    /// Mode, depth and uniform in a byte each.
+    kind: AtomicU64,
+    candidates: AtomicU32,
+    local: AtomicU32,
+    ejected: AtomicU32,
     weight: AtomicU64,
+    local_weight: AtomicU64,
+    warming_from: AtomicU64,
+    warming_until: AtomicU64,
 }
 
 impl Cache {
-    pub(crate) fn new() -> Self {
-        // No epoch reaches the maximum, so the first reader counts.
-        Self {
+    /// Counted for the first time.
+    pub(crate) fn new(members: &[Arc<Endpoint>], rules: &Rules, epoch: u64) -> Self {
+        let list = || members.iter().map(|_| AtomicU32::new(0)).collect();
+        let cache = Self {
             version: AtomicU64::new(0),
-            epoch: AtomicU64::new(u64::MAX),
-            mode: AtomicU64::new(0),
-            candidates: AtomicU64::new(0),
-            weight: AtomicU64::new(0),
-        }
+            slots: [Slot::default(), Slot::default()],
+            lists: [list(), list()],
+            counting: Mutex::new(()),
+        };
+        let standing = cache.count(members, rules, 1);
+        cache.slots[1].put(epoch, standing);
+        cache.version.store(1, Release);
+        cache
     }
 
-    /// The standing as of `epoch`, counted by `count` if the last one is older.
-    pub(crate) fn get(&self, epoch: u64, count: impl FnOnce() -> Standing) -> Standing {
-        let version = self.version.load(Acquire);
-        let cached = (self.epoch.load(Relaxed) == epoch).then(|| Standing {
-            mode: Mode::from_u64(self.mode.load(Relaxed)),
-            candidates: self.candidates.load(Relaxed) as usize,
-            weight: self.weight.load(Relaxed),
-        });
-        fence(Acquire);
-        let whole = version.is_multiple_of(2) && self.version.load(Relaxed) == version;
-        if let (Some(standing), true) = (cached, whole) {
+    /// The standing as of `epoch`, counted anew if the last one is older.
+    pub(crate) fn get(&self, epoch: u64, members: &[Arc<Endpoint>], rules: &Rules) -> Standing {
+        let (counted, standing) = self.read();
+        if counted == epoch {
             return standing;
         }
-        let standing = count();
-        self.put(version, epoch, standing);
+        let Ok(_guard) = self.counting.try_lock() else { return standing };
+        let version = self.version.load(Relaxed) + 1;
+        let slot = (version & 1) as usize;
+        let standing = self.count(members, rules, slot);
+        self.slots[slot].put(epoch, standing);
+        self.version.store(version, Release);
         standing
     }
 
-    /// Stores unless someone else stores: then theirs is as good, or the next reader counts.
-    fn put(&self, version: u64, epoch: u64, standing: Standing) {
-        if !version.is_multiple_of(2) || self.version.compare_exchange(version, version + 1, AcqRel, Relaxed).is_err() {
-            return;
+    /// The member at a place of the standing's list.
+    pub(crate) fn member(&self, standing: &Standing, place: usize) -> usize {
+        self.lists[standing.list][place].load(Relaxed) as usize
+    }
+
+    fn read(&self) -> (u64, Standing) {
+        loop {
+            let version = self.version.load(Acquire);
+            let read = self.slots[(version & 1) as usize].get((version & 1) as usize);
+            fence(Acquire);
+            // The slot is written again only after another version was published.
+            if self.version.load(Relaxed) == version {
+                return read;
+            }
         }
+    }
+
+    /// Writes the list and sums it up.
+    fn count(&self, members: &[Arc<Endpoint>], rules: &Rules, list: usize) -> Standing {
+        let (mode, depth) = mode(members, rules);
+        let admits = |member: &Endpoint| member.priority() <= depth && mode.admits(member);
+        let is_local = |member: &Endpoint| rules.zone.as_deref().is_some_and(|zone| member.zone() == Some(zone));
+        let out = |member: &Endpoint| {
+            mode == Mode::Normal && member.priority() <= depth && member.health() == Health::Usable && !member.is_closed()
+        };
+        let reach = rules.subset.as_ref().map(|ranking| ranking.reach(|index| admits(&members[index])));
+        let chosen = |index: usize| {
+            rules.subset.as_ref().zip(reach).is_none_or(|(ranking, reach)| (ranking.places[index] as usize) < reach)
+        };
+        let mut filler = Filler { list: &self.lists[list], filled: 0 };
+        let mut tally = Tally::new(rules.slow_start);
+        for wants_local in [true, false] {
+            for (index, member) in members.iter().enumerate() {
+                if is_local(member) == wants_local && admits(member) && chosen(index) {
+                    filler.push(index);
+                    tally.add(member, wants_local);
+                }
+            }
+        }
+        let candidates = filler.filled;
+        for (index, _) in members.iter().enumerate().filter(|(index, member)| out(member) && chosen(*index)) {
+            filler.push(index);
+        }
+        let ejected = filler.filled - candidates;
+        let Tally { least, most, weight, local, local_weight, first_warm, last_warm, slow_start: _ } = tally;
+        let (warming_from, warming_until) = if first_warm < last_warm { (first_warm, last_warm) } else { (0, 0) };
+        let uniform = least == most;
+        Standing { mode, depth, uniform, candidates, local, ejected, weight, local_weight, warming_from, warming_until, list }
+    }
+}
+
+/// The sums over the candidates.
+struct Tally {
+    slow_start: Option<SlowStart>,
+    least: u16,
+    most: u16,
+    weight: u64,
+    local: usize,
+    local_weight: u64,
+    first_warm: u64,
+    last_warm: u64,
+}
+
+impl Tally {
+    fn new(slow_start: Option<SlowStart>) -> Self {
+        Self { slow_start, least: u16::MAX, most: 0, weight: 0, local: 0, local_weight: 0, first_warm: u64::MAX, last_warm: 0 }
+    }
+
+    fn add(&mut self, member: &Endpoint, is_local: bool) {
+        let weight = member.weight();
+        self.least = self.least.min(weight);
+        self.most = self.most.max(weight);
+        self.weight += u64::from(weight) * 100;
+        if is_local {
+            self.local += 1;
+            self.local_weight += u64::from(weight) * 100;
+        }
+        if let Some(slow_start) = &self.slow_start {
+            let warm = member.ready_at().saturating_add(slow_start.window_nanos());
+            self.first_warm = self.first_warm.min(warm);
+            self.last_warm = self.last_warm.max(warm);
+        }
+    }
+}
+
+struct Filler<'a> {
+    list: &'a [AtomicU32],
+    filled: usize,
+}
+
+impl Filler<'_> {
+    /// Health may change between two passes over the members; the list never takes more than there are.
+    fn push(&mut self, index: usize) {
+        if let Some(place) = self.list.get(self.filled) {
+            place.store(index as u32, Relaxed);
+            self.filled += 1;
+        }
+    }
+}
+
+impl Slot {
+    fn get(&self, list: usize) -> (u64, Standing) {
+        let kind = self.kind.load(Relaxed);
+        let standing = Standing {
+            mode: Mode::from_u64(kind & 0xff),
+            depth: (kind >> 8) as u8,
+            uniform: kind >> 16 & 1 == 1,
+            candidates: self.candidates.load(Relaxed) as usize,
+            local: self.local.load(Relaxed) as usize,
+            ejected: self.ejected.load(Relaxed) as usize,
+            weight: self.weight.load(Relaxed),
+            local_weight: self.local_weight.load(Relaxed),
+            warming_from: self.warming_from.load(Relaxed),
+            warming_until: self.warming_until.load(Relaxed),
+            list,
+        };
+        (self.epoch.load(Relaxed), standing)
+    }
+
+    fn put(&self, epoch: u64, standing: Standing) {
+        let Standing { mode, depth, uniform, candidates, local, ejected, weight, .. } = standing;
+        let Standing { local_weight, warming_from, warming_until, list: _, .. } = standing;
+        // Whoever still reads the version before the last must notice that its slot changes.
         fence(Release);
         self.epoch.store(epoch, Relaxed);
-        self.mode.store(standing.mode as u64, Relaxed);
-        self.candidates.store(standing.candidates as u64, Relaxed);
-        self.weight.store(standing.weight, Relaxed);
-        self.version.store(version + 2, Release);
+        self.kind.store(mode as u64 | u64::from(depth) << 8 | u64::from(uniform) << 16, Relaxed);
+        self.candidates.store(candidates as u32, Relaxed);
+        self.local.store(local as u32, Relaxed);
+        self.ejected.store(ejected as u32, Relaxed);
+        self.weight.store(weight, Relaxed);
+        self.local_weight.store(local_weight, Relaxed);
+        self.warming_from.store(warming_from, Relaxed);
+        self.warming_until.store(warming_until, Relaxed);
     }
 }

@@ -12,9 +12,18 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::endpoint::Endpoint;
 
+/// A part of the members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subset {
+    /// How many endpoints are used.
+    pub size: u32,
+    /// The hash of the sidecar's own identity, by [`crate::key_hash`].
+    pub seed: u64,
+}
+
 /// The indices of `members` from the one that the sidecar of this seed prefers to the one that it avoids. `members` in canonical
 /// order; those of one ring key (a pod that drains beside its successor) stand together. O(n log n).
-pub fn ranking(seed: u64, members: &[Arc<Endpoint>]) -> Vec<u32> {
+pub(crate) fn ranking(seed: u64, members: &[Arc<Endpoint>]) -> Vec<u32> {
     rank(seed, members.iter().map(|member| member.ring_key()))
 }
 

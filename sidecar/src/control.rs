@@ -17,6 +17,7 @@ use evenkeel_wire::{self as wire, Policy, PoolName};
 use refusal::Refusal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The most endpoints of a pool.
 pub(crate) const MAX_ENDPOINTS: usize = 20_000;
@@ -134,7 +135,7 @@ impl Control {
         let Some(member) = in_use.members.get(id) else { return };
         let changed = if healthy { in_use.failing.remove(id) } else { in_use.failing.insert(id.to_owned()) };
         if changed {
-            member.endpoint().set_health(in_use.health(id));
+            member.endpoint().set_health(in_use.health(id), Instant::now());
             let state = member.endpoint().health().as_str();
             tracing::info!(pool = %name, endpoint = member.label(), healthy, reason, state, "check");
         }
@@ -145,7 +146,7 @@ impl Control {
         for in_use in self.pools.values_mut() {
             in_use.failing.clear();
             for (id, member) in &in_use.members {
-                member.endpoint().set_health(in_use.health(id));
+                member.endpoint().set_health(in_use.health(id), Instant::now());
             }
         }
     }
@@ -221,11 +222,12 @@ impl Control {
         let floor: BTreeMap<_, _> = endpoints.iter().map(|endpoint| (endpoint.id.clone(), endpoint.health)).collect();
         let failing = before.map(|before| before.still_failing(policy, endpoints)).unwrap_or_default();
         let book = before.map(|before| before.book.clone()).unwrap_or_default();
+        let now = Instant::now();
         let mut records = Vec::with_capacity(endpoints.len());
         let mut members = BTreeMap::new();
         for endpoint in endpoints {
             let health = effective(endpoint.health, failing.contains(&endpoint.id));
-            let record = book.enter(convert::spec(endpoint, health));
+            let record = book.enter(convert::spec(endpoint, health), now);
             let known = before.and_then(|before| before.members.get(record.id()));
             let member = known.filter(|member| Arc::ptr_eq(member.endpoint(), &record)).cloned().unwrap_or_else(|| {
                 let series = metrics.enter(record.id(), &record.address().to_string());

@@ -2,6 +2,7 @@
 //! It is loaded for each connection and request and is never held across an await; a [`PoolEntry`] may be.
 
 use crate::metrics::{EndpointSeries, PoolMetrics};
+use crate::proxy::attempt::Chosen;
 use crate::worker::Worker;
 use evenkeel_balance::{Endpoint, Outcome, Transition};
 use evenkeel_wire::{Policy, PoolName, Protocol};
@@ -131,10 +132,12 @@ impl PoolEntry {
         &self.members[at.expect("an entry's members are those of its balance")].1
     }
 
-    /// Tells the passive check how an endpoint did; what changes by it is said and counted here.
-    pub(crate) fn report(&self, worker: &Worker, member: &Member, outcome: Outcome) {
+    /// Tells the balancer how a request went; what changes by it is said and counted here.
+    pub(crate) fn report(&self, worker: &Worker, chosen: &mut Chosen, outcome: Outcome) {
         let now = Instant::now();
-        match self.balance.report(&member.endpoint, outcome, now) {
+        let changed = self.balance.report(chosen.lease(), outcome, now);
+        let member = chosen.member();
+        match changed {
             None => {}
             Some(Transition::Ejected { reason, until }) => {
                 self.metrics.shard(worker.index()).count_ejection(reason);

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Hunt, least};
-use crate::endpoint::{Endpoint, InFlight};
+use crate::endpoint::Endpoint;
 use crate::hash::{point_hash, rehash};
 use crate::pool::{BuildError, Pick, PickReason};
 use crate::rng::Rng;
@@ -127,12 +127,19 @@ impl Ring {
             let owner = *first.get_or_insert(index);
             let reason = if owner == index { PickReason::Owner } else { PickReason::Overflow };
             let Some(bound) = &bound else { return Some(hunt.take(index, reason)) };
-            if let Some(lease) = bound.take(hunt, index) {
-                return Some(hunt.call(lease, reason));
+            if let Some(pick) = bound.take(hunt, index, reason) {
+                return Some(pick);
             }
         }
         // Nobody fits: other requests took the room meanwhile, or what has room was tried already.
-        first.and_then(|_| least::of_all(hunt, PickReason::Overflow, rng))
+        first.and_then(|_| least::Least::new(0).pick(hunt, PickReason::Overflow, rng))
+    }
+
+    /// The candidates in the order in which the key asks them.
+    pub(crate) fn order(&self, hunt: &Hunt<'_>, key: u64) -> Vec<usize> {
+        let mut seen = vec![false; hunt.members.len()];
+        let fresh = |&index: &usize| !std::mem::replace(&mut seen[index], true);
+        self.walk(key, hunt.members.len()).filter(fresh).filter(|&index| hunt.admits(index)).collect()
     }
 }
 
@@ -147,21 +154,28 @@ struct Bound {
 
 impl Bound {
     fn new(hunt: &Hunt<'_>, percent: u32) -> Self {
-        Self { percent: u128::from(percent), weight: u128::from(hunt.standing.weight.max(1)), total: OnceCell::new() }
+        let weight = if hunt.slow_start.is_none() {
+            hunt.standing.weight
+        } else {
+            admitted(hunt).map(|at| u64::from(hunt.weight(at))).sum()
+        };
+        Self { percent: u128::from(percent), weight: u128::from(weight.max(1)), total: OnceCell::new() }
     }
 
-    fn take(&self, hunt: &Hunt<'_>, index: usize) -> Option<InFlight> {
-        let member = &hunt.members[index];
-        let weight = u128::from(member.weight());
-        InFlight::take_if(member, |in_flight| {
+    fn take(&self, hunt: &Hunt<'_>, index: usize, reason: PickReason) -> Option<Pick> {
+        let weight = u128::from(hunt.weight(index));
+        hunt.take_if(index, reason, |in_flight| {
             let total = || *self.total.get_or_init(|| total(hunt) + 1);
             in_flight == 0 || 100 * self.weight * u128::from(in_flight) < self.percent * total() * weight
         })
     }
 }
 
+fn admitted(hunt: &Hunt<'_>) -> impl Iterator<Item = usize> {
+    (0..hunt.members.len()).filter(|&index| hunt.standing.mode.admits(&hunt.members[index]))
+}
+
 /// The requests in flight on all candidates.
 fn total(hunt: &Hunt<'_>) -> u128 {
-    let admitted = hunt.members.iter().filter(|member| hunt.standing.mode.admits(member));
-    admitted.map(|member| u128::from(member.in_flight())).sum()
+    admitted(hunt).map(|index| u128::from(hunt.members[index].in_flight())).sum()
 }

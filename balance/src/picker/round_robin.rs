@@ -25,15 +25,10 @@ impl RoundRobin {
         let count = hunt.members.len();
         for race in 1..=RACES {
             let start = self.cursor.load(Relaxed);
-            let mut turn = (start..start + count).map(|at| at % count);
-            let found = turn
-                .find_map(|at| if hunt.admits(at) { Some((at, None)) } else { hunt.probe(at).map(|probe| (at, Some(probe))) });
-            let (at, probe) = found?;
+            let at = (start..start + count).map(|at| at % count).find(|&at| hunt.admits(at))?;
             let moved = self.cursor.compare_exchange(start, (at + 1) % count, Relaxed, Relaxed).is_ok();
-            match probe {
-                Some(probe) => return Some(probe),
-                None if moved || race == RACES => return Some(hunt.take(at, PickReason::RoundRobin)),
-                None => {}
+            if moved || race == RACES {
+                return Some(hunt.take(at, PickReason::RoundRobin));
             }
         }
         None

@@ -29,7 +29,7 @@ impl World {
     }
 
     fn report(&self, member: usize, outcome: Outcome) -> Option<Transition> {
-        self.pool.report(&self.members[member], outcome, self.now)
+        self.pool.judge(&self.members[member], outcome, self.now)
     }
 
     /// Five errors in a row; what the last one changed.
@@ -85,7 +85,7 @@ fn an_open_breaker_gets_one_probing_request_and_two_good_ones_close_it() {
         let mut world = World::with(config(algorithm.clone()), 2);
         assert!(between(world.lasts(world.fail(0)), 0.8, 1.0));
         let pick = |world: &World, n: u64| {
-            let args = PickArgs { key: Some(n << 55), tried: &[] };
+            let args = PickArgs { key: Some(n << 55), tried: &[], class: None };
             world.pool.pick(args, world.now, &mut SmallRng::new(n)).unwrap()
         };
         assert!((0..100).all(|n| number(pick(&world, n).lease.endpoint()) == 1));
@@ -127,9 +127,12 @@ fn ejections_of_different_sidecars_end_at_different_times() {
     let now = Instant::now();
     let lasts: std::collections::BTreeSet<_> = (0..50)
         .map(|seed| {
-            let members = vec![book.enter(crate::world::spec(seed)), book.enter(crate::world::spec(seed + 50))];
+            let members = vec![
+                book.enter(crate::world::spec(seed), Instant::now()),
+                book.enter(crate::world::spec(seed + 50), Instant::now()),
+            ];
             let pool = Pool::try_new(config(least(0)), members.clone(), seed as u64).unwrap();
-            let change = (0..5).find_map(|_| pool.report(&members[0], Outcome::ConnectError, now));
+            let change = (0..5).find_map(|_| pool.judge(&members[0], Outcome::ConnectError, now));
             let Some(Transition::Ejected { until, .. }) = change else { panic!("not ejected") };
             until - now
         })
@@ -200,14 +203,14 @@ fn answers_from_before_the_ejection_change_nothing() {
 #[test]
 fn ejection_never_takes_the_last_endpoint() {
     let passive = Some(Passive { max_ejection_percent: 100, ..passive() });
-    let world = World::with(Config { algorithm: least(0), panic_threshold: 0, passive }, 3);
+    let world = World::with(Config { panic_threshold: 0, passive, ..Config::new(least(0)) }, 3);
     assert!(world.fail(0).is_some() && world.fail(1).is_some());
     (0..10).for_each(|_| assert_eq!(world.fail(2), None));
     assert_eq!(World::new(1).fail(0), None);
 
     // A down one beside it is no other.
-    let world = World::with(Config { algorithm: least(0), panic_threshold: 0, passive }, 2);
-    world.members[1].set_health(Health::Down);
+    let world = World::with(Config { panic_threshold: 0, passive, ..Config::new(least(0)) }, 2);
+    world.members[1].set_health(Health::Down, Instant::now());
     assert_eq!(world.fail(0), None);
 }
 
@@ -241,7 +244,7 @@ fn ejected_ones_count_as_unusable_for_panic_and_good_answers_in_panic_restore_th
     world.fail(0);
     world.fail(1);
     assert!(!world.pool.is_panicking(world.now));
-    world.members[2].set_health(Health::Down);
+    world.members[2].set_health(Health::Down, Instant::now());
     assert!(world.pool.is_panicking(world.now));
     world.wait(Duration::from_secs(1));
     let mut rng = SmallRng::new(7);
@@ -250,7 +253,7 @@ fn ejected_ones_count_as_unusable_for_panic_and_good_answers_in_panic_restore_th
         if world.pool.is_panicking(world.now) {
             assert_eq!(picked.reason, PickReason::Panic);
         }
-        world.pool.report(picked.lease.endpoint(), Outcome::Success, world.now);
+        world.pool.judge(picked.lease.endpoint(), Outcome::Success, world.now);
         world.now += Duration::from_millis(1);
     }
     assert!(world.members.iter().all(|member| member.ejection() == Ejection::Closed));
@@ -297,7 +300,7 @@ fn ejections_alone_never_empty_a_pool() {
     let world = World::with(Config { panic_threshold: 0, ..config(least(0)) }, 2);
     world.fail(0);
     // Then the operator takes the other one.
-    world.members[1].set_health(Health::Down);
+    world.members[1].set_health(Health::Down, Instant::now());
     let picked = world.pick();
     assert_eq!((number(picked.lease.endpoint()), picked.reason), (0, PickReason::Panic));
 }
@@ -308,7 +311,7 @@ fn a_retry_is_no_guinea_pig_unless_nothing_else_is_left() {
     world.fail(0);
     world.wait(Duration::from_secs(1));
     let retry = |world: &World, tried: &[Arc<Endpoint>]| {
-        world.pool.pick(PickArgs { key: None, tried }, world.now, &mut SmallRng::new(1)).unwrap()
+        world.pool.pick(PickArgs { key: None, tried, class: None }, world.now, &mut SmallRng::new(1)).unwrap()
     };
     for _ in 0..50 {
         assert_eq!(number(retry(&world, &world.members[1..2]).lease.endpoint()), 2);
@@ -326,7 +329,7 @@ fn a_pool_without_passive_checks_neither_ejects_nor_heeds_ejections() {
         .map(|_| number(other.pick(PickArgs::default(), world.now, &mut SmallRng::new(1)).unwrap().lease.endpoint()))
         .collect();
     assert!(seen.contains(&0) && seen.contains(&1));
-    (0..20).for_each(|_| assert_eq!(other.report(&world.members[1], Outcome::ConnectError, world.now), None));
+    (0..20).for_each(|_| assert_eq!(other.judge(&world.members[1], Outcome::ConnectError, world.now), None));
     assert_eq!(world.members[1].ejection(), Ejection::Closed);
 }
 

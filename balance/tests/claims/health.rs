@@ -32,15 +32,15 @@ proptest! {
             let book = Book::new();
             let members = enter(&book, healths.len());
             let passive = None;
-            let pool = Pool::try_new(Config { algorithm, panic_threshold: threshold, passive }, members.clone(), seed).unwrap();
+            let pool = Pool::try_new(Config { panic_threshold: threshold, passive, ..Config::new(algorithm) }, members.clone(), seed).unwrap();
             let mut rng = SmallRng::new(seed);
             // Twice, the second time with other healths on the same pool: what it keeps of them must not grow stale.
             for turn in 0..2 {
-                members.iter().zip(&healths).for_each(|(member, &health)| member.set_health(HEALTHS[(health + turn) % 4]));
+                members.iter().zip(&healths).for_each(|(member, &health)| member.set_health(HEALTHS[(health + turn) % 4], Instant::now()));
                 let (allowed, reason) = candidates(&members, usize::from(threshold));
                 let exists = members.iter().any(|member| allowed.contains(&member.health()));
                 for key in 0..20 {
-                    match pool.pick(PickArgs { key: Some(seed ^ key), tried: &[] }, Instant::now(), &mut rng) {
+                    match pool.pick(PickArgs { key: Some(seed ^ key), tried: &[], class: None }, Instant::now(), &mut rng) {
                         Ok(picked) => {
                             prop_assert!(allowed.contains(&picked.lease.endpoint().health()));
                             prop_assert!(reason.is_none_or(|reason| reason == picked.reason));
@@ -58,7 +58,7 @@ struct Drain<'a>(&'a [Arc<Endpoint>], SmallRng);
 
 impl Rng for Drain<'_> {
     fn next_u64(&mut self) -> u64 {
-        self.0.iter().for_each(|member| member.set_health(Health::Draining));
+        self.0.iter().for_each(|member| member.set_health(Health::Draining, Instant::now()));
         self.1.next_u64()
     }
 }
@@ -77,11 +77,11 @@ fn half_unhealthy_is_no_panic_and_one_fewer_is() {
     let book = Book::new();
     let members = enter(&book, 10);
     let pool = pool(least(2), &members);
-    members[..5].iter().for_each(|member| member.set_health(Health::Down));
+    members[..5].iter().for_each(|member| member.set_health(Health::Down, Instant::now()));
     assert!(!pool.is_panicking(Instant::now()));
-    members[5].set_health(Health::Down);
+    members[5].set_health(Health::Down, Instant::now());
     assert!(pool.is_panicking(Instant::now()));
-    members[5].set_health(Health::Usable);
+    members[5].set_health(Health::Usable, Instant::now());
     assert!(!pool.is_panicking(Instant::now()));
 }
 
@@ -90,8 +90,8 @@ fn draining_and_not_ready_members_do_not_bring_panic() {
     let book = Book::new();
     let members = enter(&book, 10);
     let pool = pool(least(2), &members);
-    members[..5].iter().for_each(|member| member.set_health(Health::Draining));
-    members[5..9].iter().for_each(|member| member.set_health(Health::NotReady));
+    members[..5].iter().for_each(|member| member.set_health(Health::Draining, Instant::now()));
+    members[5..9].iter().for_each(|member| member.set_health(Health::NotReady, Instant::now()));
     assert!(!pool.is_panicking(Instant::now()));
 }
 
@@ -99,7 +99,7 @@ fn draining_and_not_ready_members_do_not_bring_panic() {
 fn panic_uses_all_and_threshold_0_never_panics() {
     let book = Book::new();
     let members = enter(&book, 3);
-    members.iter().for_each(|member| member.set_health(Health::Down));
+    members.iter().for_each(|member| member.set_health(Health::Down, Instant::now()));
     let picks = |threshold| {
         let pool =
             Pool::try_new(Config { panic_threshold: threshold, ..config(Algorithm::RoundRobin) }, members.clone(), 1).unwrap();

@@ -48,12 +48,15 @@ fn two_draws_are_distinct_so_the_most_loaded_of_three_never_wins() {
 #[test]
 fn no_choices_means_all_per_weight_with_ties_at_random() {
     let book = Book::new();
-    let members: Vec<_> =
-        [100, 300, 100, 100].iter().enumerate().map(|(n, &weight)| book.enter(EndpointSpec { weight, ..spec(n) })).collect();
-    let _busy: Vec<_> = [1, 2, 1, 2].iter().zip(&members).map(|(&count, member)| load(member, count)).collect();
+    let members: Vec<_> = [100, 300, 100, 100]
+        .iter()
+        .enumerate()
+        .map(|(n, &weight)| book.enter(EndpointSpec { weight, ..spec(n) }, Instant::now()))
+        .collect();
+    let _busy: Vec<_> = [1, 4, 1, 2].iter().zip(&members).map(|(&count, member)| load(member, count)).collect();
     let pool = pool(least(0), &members);
     let mut rng = SmallRng::new(5);
-    // 2 of 300 is less than 1 of 100; with one more they tie with the first and third.
+    // With the new request 5 of 300 is less than 2 of 100; with one more they tie with the first and third.
     let third = pick(&pool, &mut rng);
     assert_eq!(number(third.endpoint()), 1);
     let mut wins = [0; 4];
@@ -70,7 +73,7 @@ proptest! {
         let book = Book::new();
         let mut members = enter(&book, count);
         let _busy: Vec<_> = members.iter().enumerate().map(|(n, member)| load(member, n)).collect();
-        members.extend((count..count + unusable).map(|n| book.enter(EndpointSpec { health: Health::NotReady, ..spec(n) })));
+        members.extend((count..count + unusable).map(|n| book.enter(EndpointSpec { health: Health::NotReady, ..spec(n) }, Instant::now())));
         let pool = pool(least(choices as u32), &members);
         let mut rng = SmallRng::new(seed);
         for _ in 0..50 {
@@ -85,14 +88,14 @@ proptest! {
             let book = Book::new();
             let members = enter(&book, count);
             for (member, &health) in members.iter().zip(&healths) {
-                member.set_health(if health == 0 { Health::NotReady } else { Health::Usable });
+                member.set_health(if health == 0 { Health::NotReady } else { Health::Usable }, Instant::now());
             }
             let usable = members.iter().filter(|member| member.health() == Health::Usable).count();
             let pool = pool(algorithm.clone(), &members);
             let mut rng = SmallRng::new(seed);
             let mut tried: Vec<Arc<Endpoint>> = Vec::new();
             let end = loop {
-                match pool.pick(PickArgs { key: Some(seed), tried: &tried }, Instant::now(), &mut rng) {
+                match pool.pick(PickArgs { key: Some(seed), tried: &tried, class: None }, Instant::now(), &mut rng) {
                     Ok(picked) => {
                         prop_assert!(!tried.iter().any(|tried| Arc::ptr_eq(tried, picked.lease.endpoint())));
                         tried.push(picked.lease.endpoint().clone());
@@ -110,7 +113,10 @@ proptest! {
 fn draws_reach_every_candidate_evenly_where_most_members_are_out() {
     let book = Book::new();
     let members = enter(&book, 1_000);
-    members.iter().filter(|member| !number(member).is_multiple_of(200)).for_each(|member| member.set_health(Health::NotReady));
+    members
+        .iter()
+        .filter(|member| !number(member).is_multiple_of(200))
+        .for_each(|member| member.set_health(Health::NotReady, Instant::now()));
     for choices in [2, 3] {
         let pool = pool(least(choices), &members);
         let mut rng = SmallRng::new(9);
@@ -124,7 +130,7 @@ fn draws_reach_every_candidate_evenly_where_most_members_are_out() {
 fn round_robin_goes_in_turn_and_gives_the_next_of_a_missing_one_no_second_turn() {
     let book = Book::new();
     let members = enter(&book, 5);
-    members[2].set_health(Health::NotReady);
+    members[2].set_health(Health::NotReady, Instant::now());
     let pool = pool(Algorithm::RoundRobin, &members);
     let turns: Vec<_> = (0..40).map(|_| number(pick(&pool, &mut SmallRng::new(0)).endpoint())).collect();
     for round in turns.chunks(4) {
@@ -150,7 +156,7 @@ fn share_of_a_fast_failure(algorithm: Algorithm) -> u32 {
     let book = Book::new();
     let members = enter(&book, 4);
     let passive = Some(Passive { consecutive_errors: 1_000_000, ..passive() });
-    let pool = Pool::try_new(Config { algorithm, panic_threshold: 50, passive }, members, 1).unwrap();
+    let pool = Pool::try_new(Config { panic_threshold: 50, passive, ..Config::new(algorithm) }, members, 1).unwrap();
     let (mut rng, mut now, mut failures) = (SmallRng::new(4), Instant::now(), 0);
     let mut flying = std::collections::VecDeque::new();
     for _ in 0..4_000 {
@@ -158,13 +164,13 @@ fn share_of_a_fast_failure(algorithm: Algorithm) -> u32 {
         let lease = pool.pick(PickArgs::default(), now, &mut rng).unwrap().lease;
         if number(lease.endpoint()) == 0 {
             failures += 1;
-            pool.report(lease.endpoint(), Outcome::ConnectError, now);
+            pool.judge(lease.endpoint(), Outcome::ConnectError, now);
             continue;
         }
         flying.push_back(lease);
         if flying.len() > 8 {
             let done = flying.pop_front().unwrap();
-            pool.report(done.endpoint(), Outcome::Success, now);
+            pool.judge(done.endpoint(), Outcome::Success, now);
         }
     }
     failures

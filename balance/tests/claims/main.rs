@@ -1,7 +1,6 @@
 //! What the crate promises, claim by claim, through its public API alone.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod assign;
 mod breaker;
 mod health;
 mod least;

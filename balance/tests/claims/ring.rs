@@ -17,7 +17,7 @@ fn owner(pool: &Pool, key: u64) -> usize {
 }
 
 fn pick(pool: &Pool, key: u64, tried: &[Arc<Endpoint>]) -> evenkeel_balance::Pick {
-    pool.pick(PickArgs { key: Some(key), tried }, Instant::now(), &mut SmallRng::new(key)).unwrap()
+    pool.pick(PickArgs { key: Some(key), tried, class: None }, Instant::now(), &mut SmallRng::new(key)).unwrap()
 }
 
 /// ⌈c·(m + 1)·wᵢ/W⌉ over the usable ones, written down as the page has it.
@@ -50,13 +50,13 @@ proptest! {
         let mut rng = SmallRng::new(seed);
         let views: Vec<_> = (0..2).map(|_| {
             let book = Book::new();
-            let mut members: Vec<_> = (0..count).map(|n| book.enter(evenkeel_balance::EndpointSpec { weight: weights[n], ..spec(n) })).collect();
+            let mut members: Vec<_> = (0..count).map(|n| book.enter(evenkeel_balance::EndpointSpec { weight: weights[n], ..spec(n) }, Instant::now())).collect();
             for at in (1..count).rev() {
                 members.swap(at, rng.below(at + 1));
             }
             let pool = pool(small_ring(None), &members);
             for member in members.iter().skip(1).filter(|_| rng.below(3) == 0) {
-                member.set_health(Health::Draining);
+                member.set_health(Health::Draining, Instant::now());
             }
             (pool, book)
         }).collect();
@@ -84,7 +84,7 @@ proptest! {
         let book = Book::new();
         let members: Vec<_> = (0..count).map(|n| {
             let health = if n > 0 && down[n] { Health::Draining } else { Health::Usable };
-            book.enter(evenkeel_balance::EndpointSpec { weight: weights[n], health, ..spec(n) })
+            book.enter(evenkeel_balance::EndpointSpec { weight: weights[n], health, ..spec(n) }, Instant::now())
         }).collect();
         let pool = pool(small_ring(Some(percent)), &members);
         let percent = u64::from(percent);
@@ -98,7 +98,7 @@ proptest! {
                 // What is in flight on an endpoint that drains no longer counts, until it is back.
                 if let Some(member) = members.get(1 + user as usize) {
                     let drains = member.health() == Health::Draining;
-                    member.set_health(if drains { Health::Usable } else { Health::Draining });
+                    member.set_health(if drains { Health::Usable } else { Health::Draining }, Instant::now());
                 }
                 continue;
             }
@@ -175,7 +175,7 @@ fn weight_gives_points_and_keys_in_proportion() {
     let members: Vec<_> = [50, 100, 150]
         .iter()
         .enumerate()
-        .map(|(n, &weight)| book.enter(evenkeel_balance::EndpointSpec { weight, ..spec(n) }))
+        .map(|(n, &weight)| book.enter(evenkeel_balance::EndpointSpec { weight, ..spec(n) }, Instant::now()))
         .collect();
     let pool = pool(ring(None), &members);
     let mut shares = [0u32; 3];
@@ -190,7 +190,7 @@ fn a_restarted_pod_with_the_same_ring_key_gets_its_keys_back() {
     let members = enter(&book, 4);
     let before = pool(ring(None), &members);
     let mut after = members.clone();
-    after[2] = book.enter(evenkeel_balance::EndpointSpec { id: "uid-9:80".into(), ..spec(2) });
+    after[2] = book.enter(evenkeel_balance::EndpointSpec { id: "uid-9:80".into(), ..spec(2) }, Instant::now());
     let after = pool(ring(None), &after);
     for n in 0..2_000 {
         let (old, new) = (owner(&before, key(n)), owner(&after, key(n)));
@@ -203,8 +203,8 @@ fn while_the_old_pod_drains_beside_the_new_one_of_its_name_the_new_one_has_the_k
     let book = Book::new();
     let mut members = enter(&book, 4);
     let before = pool(ring(None), &members);
-    members[2].set_health(Health::Draining);
-    members.push(book.enter(evenkeel_balance::EndpointSpec { id: "uid-9:80".into(), ..spec(2) }));
+    members[2].set_health(Health::Draining, Instant::now());
+    members.push(book.enter(evenkeel_balance::EndpointSpec { id: "uid-9:80".into(), ..spec(2) }, Instant::now()));
     let both = pool(ring(None), &members);
     for n in 0..2_000 {
         let old = owner(&before, key(n));

@@ -26,11 +26,11 @@ proptest! {
                 1 => {
                     // Another list, another weight, another algorithm: a new snapshot over the same records.
                     let first = seed as usize % 5;
-                    members = (first..6).map(|n| book.enter(EndpointSpec { weight: 1 + (seed % 1000) as u16, ..spec(n) })).collect();
+                    members = (first..6).map(|n| book.enter(EndpointSpec { weight: 1 + (seed % 1000) as u16, ..spec(n) }, Instant::now())).collect();
                     current = pool(algorithms()[seed as usize % 7].clone(), &members);
                 }
                 _ => {
-                    let args = PickArgs { key: Some(seed), tried: &[] };
+                    let args = PickArgs { key: Some(seed), tried: &[], class: None };
                     leases.push(current.pick(args, Instant::now(), &mut SmallRng::new(seed)).unwrap().lease);
                 }
             }
@@ -53,17 +53,17 @@ fn counts_and_ejections_survive_a_change_of_list_weight_and_policy() {
     let lease = before.pick(PickArgs::default(), now, &mut SmallRng::new(1)).unwrap().lease;
     let held = number(lease.endpoint());
     let bad = (held + 1) % 4;
-    let ejected = (0..5).find_map(|_| before.report(&members[bad], Outcome::ConnectError, now));
+    let ejected = (0..5).find_map(|_| before.judge(&members[bad], Outcome::ConnectError, now));
     assert!(ejected.is_some());
     drop(before);
 
-    let again: Vec<_> = (0..5).map(|n| book.enter(EndpointSpec { weight: 300, ..spec(n) })).collect();
+    let again: Vec<_> = (0..5).map(|n| book.enter(EndpointSpec { weight: 300, ..spec(n) }, Instant::now())).collect();
     let after = pool(ring(Some(125)), &again);
     assert!(Arc::ptr_eq(&again[held], &members[held]));
     assert_eq!((again[held].in_flight(), again[held].weight()), (1, 300));
     assert!(matches!(again[bad].ejection(), Ejection::Open { .. }));
     for key in 0..500 {
-        let picked = after.pick(PickArgs { key: Some(key << 54), tried: &[] }, now, &mut SmallRng::new(1)).unwrap();
+        let picked = after.pick(PickArgs { key: Some(key << 54), tried: &[], class: None }, now, &mut SmallRng::new(1)).unwrap();
         assert_ne!(number(picked.lease.endpoint()), bad);
     }
 }
@@ -71,8 +71,8 @@ fn counts_and_ejections_survive_a_change_of_list_weight_and_policy() {
 #[test]
 fn a_reused_identity_at_another_address_is_a_new_endpoint() {
     let book = Book::new();
-    let old = book.enter(spec(1));
-    let new = book.enter(EndpointSpec { address: "10.9.9.9:80".parse().unwrap(), ..spec(1) });
+    let old = book.enter(spec(1), Instant::now());
+    let new = book.enter(EndpointSpec { address: "10.9.9.9:80".parse().unwrap(), ..spec(1) }, Instant::now());
     assert!(!Arc::ptr_eq(&old, &new));
     assert!(Arc::ptr_eq(&new, &book.find("uid-1:80").unwrap()));
 }
@@ -99,9 +99,9 @@ fn pick_report_and_drop(pool: &Pool, worker: u64, start: Instant) {
     let mut leases = Vec::new();
     for n in 0..5_000u64 {
         let now = start + Duration::from_millis(n);
-        let lease = pool.pick(PickArgs { key: Some(n << 50), tried: &[] }, now, &mut rng).unwrap().lease;
+        let lease = pool.pick(PickArgs { key: Some(n << 50), tried: &[], class: None }, now, &mut rng).unwrap().lease;
         let outcome = if n % 3 == 0 || n % 100 < 20 { Outcome::GatewayError } else { Outcome::Success };
-        pool.report(lease.endpoint(), outcome, now);
+        pool.judge(lease.endpoint(), outcome, now);
         leases.push(lease);
         if leases.len() > 8 {
             leases.swap_remove(n as usize % 8);
@@ -124,8 +124,8 @@ fn two_threads_that_pick_report_and_drop_keep_counts_exact() {
             // Health flips under their feet meanwhile.
             scope.spawn(|| {
                 for _ in 0..2_000 {
-                    members[0].set_health(Health::Draining);
-                    members[0].set_health(Health::Usable);
+                    members[0].set_health(Health::Draining, Instant::now());
+                    members[0].set_health(Health::Usable, Instant::now());
                     std::thread::yield_now();
                 }
             });
@@ -149,7 +149,7 @@ fn racing_picks_of_one_hot_key_stay_within_the_bound() {
                 let mut rng = SmallRng::new(worker);
                 let mut leases = std::collections::VecDeque::new();
                 for _ in 0..20_000 {
-                    leases.push_back(pool.pick(PickArgs { key: Some(1), tried: &[] }, now, &mut rng).unwrap().lease);
+                    leases.push_back(pool.pick(PickArgs { key: Some(1), tried: &[], class: None }, now, &mut rng).unwrap().lease);
                     if leases.len() > 15 {
                         leases.pop_front();
                     }
@@ -168,7 +168,7 @@ fn lists_that_cannot_be_are_refused_with_a_reason() {
     let build = |algorithm, members| Pool::try_new(config(algorithm), members, 1).err();
     let twice = vec![members[0].clone(), members[1].clone(), members[0].clone()];
     assert_eq!(build(least(2), twice), Some(BuildError::DuplicateId { id: "uid-0:80".into() }));
-    assert_eq!(build(least(2), vec![members[0].clone(), other.enter(spec(5))]), Some(BuildError::TwoBooks));
+    assert_eq!(build(least(2), vec![members[0].clone(), other.enter(spec(5), Instant::now())]), Some(BuildError::TwoBooks));
     assert_eq!(build(ring(Some(99)), members.clone()), Some(BuildError::BalanceFactor { percent: 99 }));
     let none = Algorithm::ConsistentHash { table: evenkeel_balance::Table::Ring { virtual_nodes: 0 }, hash_balance_factor: None };
     assert_eq!(build(none, members.clone()), Some(BuildError::RingPoints { points: 0 }));

@@ -1,7 +1,7 @@
 //! Books, pools and members for the tests.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use evenkeel_balance::{Algorithm, Book, Config, Endpoint, EndpointSpec, Health, Passive, Pool, Table};
 
@@ -12,12 +12,13 @@ pub(crate) fn spec(number: usize) -> EndpointSpec {
         address: format!("10.0.{}.{}:80", number / 250, number % 250 + 1).parse().unwrap(),
         weight: 100,
         zone: None,
+        priority: 0,
         health: Health::Usable,
     }
 }
 
 pub(crate) fn enter(book: &Book, count: usize) -> Vec<Arc<Endpoint>> {
-    (0..count).map(|number| book.enter(spec(number))).collect()
+    (0..count).map(|number| book.enter(spec(number), Instant::now())).collect()
 }
 
 pub(crate) fn least(choice_count: u32) -> Algorithm {
@@ -50,7 +51,7 @@ pub(crate) fn passive() -> Passive {
 
 /// Panic below 50 %, passive checks on.
 pub(crate) fn config(algorithm: Algorithm) -> Config {
-    Config { algorithm, panic_threshold: 50, passive: Some(passive()) }
+    Config { passive: Some(passive()), ..Config::new(algorithm) }
 }
 
 pub(crate) fn pool(algorithm: Algorithm, members: &[Arc<Endpoint>]) -> Pool {

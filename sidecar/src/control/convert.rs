@@ -94,6 +94,7 @@ pub(crate) fn spec(endpoint: &wire::Endpoint, health: balance::Health) -> balanc
         address: SocketAddr::new(address.to_canonical(), *port),
         weight: *weight,
         zone: zone.clone(),
+        priority: 0,
         health,
     }
 }
@@ -108,7 +109,7 @@ pub(crate) fn config(policy: &Policy) -> balance::Config {
         max_ejection: Duration::from_millis(passive.max_ejection_ms),
         max_ejection_percent: passive.max_ejection_percent,
     });
-    balance::Config { algorithm, panic_threshold: policy.panic_threshold, passive }
+    balance::Config { panic_threshold: policy.panic_threshold, passive, ..balance::Config::new(algorithm) }
 }
 
 fn balance_algorithm(algorithm: &wire::Algorithm) -> balance::Algorithm {

@@ -90,6 +90,11 @@ impl Chosen {
         &self.member
     }
 
+    /// What counts on the endpoint.
+    pub(crate) fn lease(&mut self) -> &mut InFlight {
+        &mut self.lease
+    }
+
     /// Where it is.
     pub(crate) fn address(&self) -> SocketAddr {
         self.lease.endpoint().address()
@@ -131,7 +136,7 @@ impl Attempts {
     /// Picks an endpoint that hasn't been tried yet and hasn't left the pool.
     pub(crate) fn pick(&mut self, worker: &Worker) -> Result<Chosen, Unreached> {
         loop {
-            let args = PickArgs { key: self.key, tried: &self.tried };
+            let args = PickArgs { key: self.key, class: None, tried: &self.tried };
             let pick = worker.with_rng(|rng| self.pool.balance().pick(args, Instant::now(), rng));
             let pick = pick.map_err(Unreached::NoEndpoint)?;
             let member = self.pool.member(pick.lease.endpoint()).clone();
@@ -172,13 +177,13 @@ impl Attempts {
     }
 
     /// Settles a failed connect: `Ok` if another endpoint may be tried.
-    pub(crate) fn give_up(&mut self, worker: &Worker, chosen: Chosen, error: ConnectError) -> Result<(), Unreached> {
+    pub(crate) fn give_up(&mut self, worker: &Worker, mut chosen: Chosen, error: ConnectError) -> Result<(), Unreached> {
         let outcome = match error {
             ConnectError::Local => Outcome::Cancelled,
             ConnectError::Silent => Outcome::GatewayError,
             ConnectError::Refused | ConnectError::Timeout | ConnectError::Unreachable => Outcome::ConnectError,
         };
-        self.pool.report(worker, chosen.member(), outcome);
+        self.pool.report(worker, &mut chosen, outcome);
         let retried = match error {
             ConnectError::Refused => Retried::Refused,
             ConnectError::Timeout => Retried::Timeout,

@@ -88,7 +88,7 @@ impl Record {
             && (lease.reported.is_none() || lease.reported == Some(Outcome::Success) && outcome != Outcome::Success)
         {
             lease.reported = Some(outcome);
-            self.pool.report(&self.worker, lease.chosen.member(), outcome);
+            self.pool.report(&self.worker, &mut lease.chosen, outcome);
         }
     }
 }

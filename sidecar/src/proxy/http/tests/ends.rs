@@ -225,7 +225,7 @@ fn a_probed_endpoint_is_judged_by_its_answers_head_and_again_by_a_bad_end() {
         let shape = Shape { passive: Some(passive), ..Shape::default() };
         let proxy = Proxy::start_with(&[probed.address(), other.address()], shape).await;
         let endpoint = proxy.endpoints[0].clone();
-        proxy.pool().balance().report(&endpoint, Outcome::GatewayError, std::time::Instant::now()).expect("is ejected");
+        proxy.pool().balance().judge(&endpoint, Outcome::GatewayError, std::time::Instant::now()).expect("is ejected");
         let _first = begin_probe(&proxy, &probed, &other).await;
         assert_ne!(endpoint.ejection(), Ejection::Probing, "the next may probe though this answer goes on");
         let (mut client, upstream) = begin_probe(&proxy, &probed, &other).await;

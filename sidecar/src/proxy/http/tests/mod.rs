@@ -15,7 +15,7 @@ use evenkeel_wire::{HashKey, Listener, Policy, PoolName, Protocol, Retry, RetryO
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -62,7 +62,7 @@ impl Proxy {
         let listener = TcpListener::bind((ip, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let book = Book::new();
-        let endpoints: Vec<_> = endpoints.iter().map(|at| book.enter(spec(*at))).collect();
+        let endpoints: Vec<_> = endpoints.iter().map(|at| book.enter(spec(*at), Instant::now())).collect();
         let pool = pool(&endpoints.iter().map(member).collect::<Vec<_>>(), shape, address.port());
         let table = Arc::new(ArcSwap::from_pointee(table([pool])));
         let shared = Shared { table: table.clone(), lifecycle: Arc::default(), access_log: false, pod_ip: None };
@@ -96,7 +96,7 @@ impl Proxy {
         let (before, book) = (self.pool(), &self.book);
         let stays = |member: &&Arc<Member>| stay.iter().any(|server| server.address() == member.endpoint().address());
         let (stayed, left): (Vec<_>, Vec<_>) = before.members().partition(stays);
-        let came = come.iter().map(|server| member(&book.enter(spec(server.address()))));
+        let came = come.iter().map(|server| member(&book.enter(spec(server.address()), Instant::now())));
         let members: Vec<_> = stayed.into_iter().cloned().chain(came).collect();
         let shape = Shape { max_retries: before.policy().retry.max_retries, ..Shape::default() };
         self.table.store(Arc::new(table([pool(&members, shape, self.address.port())])));
@@ -120,7 +120,7 @@ async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, port: u1
 
 fn spec(address: SocketAddr) -> EndpointSpec {
     let id = address.to_string();
-    EndpointSpec { ring_key: id.clone(), id, address, weight: 100, zone: None, health: Health::Usable }
+    EndpointSpec { ring_key: id.clone(), id, address, weight: 100, zone: None, priority: 0, health: Health::Usable }
 }
 
 /// A membership of its own, though not the first.
@@ -154,7 +154,7 @@ fn pool(members: &[Arc<Member>], shape: Shape, port: u16) -> PoolEntry {
         retry: Retry { max_retries: shape.max_retries, on: vec![RetryOn::ConnectFailure, RetryOn::StaleConnection] },
         connect_timeout_ms: 1000,
     };
-    let config = Config { algorithm, panic_threshold: 0, passive: shape.passive };
+    let config = Config { panic_threshold: 0, passive: shape.passive, ..Config::new(algorithm) };
     let endpoints = members.iter().map(|member| member.endpoint().clone()).collect();
     let balance = evenkeel_balance::Pool::try_new(config, endpoints, 7).expect("a pool");
     PoolEntry::new(name, 1, Arc::new(policy), balance, members.to_vec(), metrics)

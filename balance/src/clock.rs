@@ -1,0 +1,26 @@
+//! Instants as numbers that fit an atomic: nanoseconds from the first instant seen. It never asks for the time itself.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// The origin of all stamps that are compared with each other.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    origin: OnceLock<Instant>,
+}
+
+/// The latest stamp, some 73 years on: three bits stay free for tags.
+const LATEST: u64 = u64::MAX >> 3;
+
+impl Clock {
+    /// Nanoseconds from the origin; 0 for what was before it. The first instant ever passed is the origin.
+    pub(crate) fn nanos(&self, now: Instant) -> u64 {
+        let origin = *self.origin.get_or_init(|| now);
+        u64::try_from(now.saturating_duration_since(origin).as_nanos()).unwrap_or(LATEST).min(LATEST)
+    }
+
+    /// The instant of a stamp; `None` before the first call of [`Clock::nanos`].
+    pub(crate) fn instant(&self, nanos: u64) -> Option<Instant> {
+        self.origin.get().map(|&origin| origin + Duration::from_nanos(nanos))
+    }
+}

@@ -1,0 +1,278 @@
+//! How busy an endpoint is and how quickly it answers: one record per identity of the process, whatever pools it is in. Work that
+//! it gets through one pool counts in all (FEATURES A16). Atomics only; times are nanoseconds of the [`Clock`] that its book uses.
+
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::hash::key_hash;
+use crate::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use crate::sync::{Mutex, PoisonError};
+
+/// The loads of a process by identity. Books that share one see each other's work.
+#[derive(Debug, Default)]
+pub struct Loads {
+    records: Mutex<HashSet<ById>>,
+    clock: Arc<Clock>,
+}
+
+impl Loads {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The record of this identity at this address, made if there is none. What is at another address than before isn't what it was.
+    pub(crate) fn enter(&self, id: &Arc<str>, address: SocketAddr) -> Arc<Load> {
+        let place = key_hash(address.to_string().as_bytes());
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ById(known)) = records.get(&**id)
+            && known.place == place
+        {
+            return Arc::clone(known);
+        }
+        let load = Arc::new(Load::new(Arc::clone(id), place));
+        records.replace(ById(Arc::clone(&load)));
+        load
+    }
+
+    /// Drops the records that no endpoint uses.
+    pub(crate) fn sweep(&self) {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).retain(|load| Arc::strong_count(&load.0) > 1);
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<Clock> {
+        &self.clock
+    }
+}
+
+/// A load, found by its identity.
+#[derive(Debug)]
+struct ById(Arc<Load>);
+
+impl Borrow<str> for ById {
+    fn borrow(&self) -> &str {
+        &self.0.id
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
+
+/// The load of one identity. A cache line of its own: each worker writes it with each request.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct Load {
+    in_flight: AtomicU32,
+    /// The expected cost of what is in flight.
+    cost: AtomicU64,
+    /// Peak-EWMA of the response time, as [`Average`].
+    peak: AtomicU64,
+    /// Plain moving average of the response time, as [`Average`].
+    mean: AtomicU64,
+    /// The hash of its address.
+    place: u64,
+    id: Arc<str>,
+}
+
+impl Load {
+    fn new(id: Arc<str>, place: u64) -> Self {
+        let (in_flight, cost) = (AtomicU32::new(0), AtomicU64::new(0));
+        Self { in_flight, cost, peak: AtomicU64::new(0), mean: AtomicU64::new(0), place, id }
+    }
+
+    /// Requests (or connections) it has now, from all workers and all pools.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Acquire)
+    }
+
+    /// The expected cost of what it has in flight, in the unit of the costs given with picks.
+    pub fn cost(&self) -> u64 {
+        self.cost.load(Acquire)
+    }
+
+    /// The Peak-EWMA of its response times in microseconds as of `nanos`: it rises at once to a slower answer and decays over
+    /// [`PEAK_DECAY`], towards quicker answers while they come and towards nothing while none comes, so that whoever was slow
+    /// once is tried again. `None` before the first answer. (Finagle, "Peak EWMA" load metric; Linkerd uses the same.)
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by LeastResponseTime"))]
+    pub(crate) fn peak(&self, nanos: u64) -> Option<f32> {
+        Average::unpack(self.peak.load(Relaxed)).map(|peak| peak.value * decay(peak.age(nanos), PEAK_DECAY))
+    }
+
+    /// The moving average of its response times in microseconds and its age in nanoseconds; `None` before the first answer.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by ResponseTimeWeighted"))]
+    pub(crate) fn mean(&self, nanos: u64) -> Option<(f32, u64)> {
+        Average::unpack(self.mean.load(Relaxed)).map(|mean| (mean.value, mean.age(nanos)))
+    }
+
+    /// Takes the response time of one answer.
+    pub(crate) fn observe(&self, micros: f32, nanos: u64) {
+        update(&self.peak, micros, nanos, |before, age| {
+            let kept = decay(age, PEAK_DECAY);
+            let faded = before * kept;
+            if micros > faded { micros } else { faded + micros * (1.0 - kept) }
+        });
+        update(&self.mean, micros, nanos, |before, age| {
+            let kept = decay(age, MEAN_DECAY);
+            before * kept + micros * (1.0 - kept)
+        });
+    }
+
+    /// Takes a failed request that took so long: the answer counts as slow, or whoever fails at once would look like the quickest.
+    pub(crate) fn observe_failure(&self, took: u64, nanos: u64) {
+        self.observe((took as f32 / 1_000.0).max(FAILED), nanos);
+    }
+
+    pub(crate) fn add(&self, cost: u32) {
+        self.in_flight.fetch_add(1, AcqRel);
+        self.add_cost(cost);
+    }
+
+    /// Counts one more only if it may, given what is in flight now; racing workers cannot pass a bound together.
+    pub(crate) fn add_if(&self, cost: u32, may: impl Fn(u32) -> bool) -> bool {
+        let taken = self.in_flight.fetch_update(AcqRel, Acquire, |now| may(now).then_some(now + 1)).is_ok();
+        if taken {
+            self.add_cost(cost);
+        }
+        taken
+    }
+
+    pub(crate) fn remove(&self, cost: u32) {
+        self.in_flight.fetch_sub(1, Release);
+        if cost > 0 {
+            self.cost.fetch_sub(u64::from(cost), Release);
+        }
+    }
+
+    fn add_cost(&self, cost: u32) {
+        if cost > 0 {
+            self.cost.fetch_add(u64::from(cost), AcqRel);
+        }
+    }
+}
+
+/// What a failed request counts for, in microseconds: five seconds are worse than nearly every answer, and fade in a minute.
+const FAILED: f32 = 5_000_000.0;
+/// Time constant of the Peak-EWMA: 10 s, as Finagle and Linkerd have it.
+const PEAK_DECAY: u64 = 10_000_000_000;
+/// Time constant of the plain average: short enough to follow a server that changes, long enough to smooth single answers.
+const MEAN_DECAY: u64 = 3_000_000_000;
+
+/// A value and its time in one word, so that one compare-and-swap changes both. Zero: no value yet.
+#[derive(Clone, Copy)]
+struct Average {
+    /// Above zero.
+    value: f32,
+    /// In ticks of 2¹⁶ ns, modulo 2³² (78 h).
+    ticks: u32,
+}
+
+const TICK_BITS: u32 = 16;
+
+impl Average {
+    fn unpack(word: u64) -> Option<Self> {
+        (word != 0).then_some(Self { value: f32::from_bits((word >> 32) as u32), ticks: word as u32 })
+    }
+
+    fn pack(self) -> u64 {
+        u64::from(self.value.max(f32::MIN_POSITIVE).to_bits()) << 32 | u64::from(self.ticks)
+    }
+
+    /// Its age in nanoseconds; one that a racing worker stamped later than `nanos` is new.
+    fn age(self, nanos: u64) -> u64 {
+        let ticks = ((nanos >> TICK_BITS) as u32).wrapping_sub(self.ticks);
+        if ticks > u32::MAX / 2 { 0 } else { u64::from(ticks) << TICK_BITS }
+    }
+}
+
+/// Moves an average on; the first sample is taken as it is. A sample within the tick of the last one counts if it changes the
+/// value, which a moving average of age zero doesn't.
+fn update(word: &AtomicU64, first: f32, nanos: u64, next: impl Fn(f32, u64) -> f32) {
+    let ticks = (nanos >> TICK_BITS) as u32;
+    let _ = word.fetch_update(AcqRel, Relaxed, |before| {
+        let Some(average) = Average::unpack(before) else { return Some(Average { value: first, ticks }.pack()) };
+        let (age, value) = (average.age(nanos), next(average.value, average.age(nanos)));
+        // An age of zero leaves the stamp alone: else answers that come quicker than ticks would never add up to one.
+        let ticks = if age == 0 { average.ticks } else { ticks };
+        (value != average.value || age > 0).then(|| Average { value, ticks }.pack())
+    });
+}
+
+/// e^(−age/constant), as (1 + x/8)⁻⁸: within 0.033 of it everywhere, one division and no table.
+fn decay(age: u64, constant: u64) -> f32 {
+    let base = 1.0 + age as f32 / (8.0 * constant as f32);
+    let squared = base * base;
+    let fourth = squared * squared;
+    1.0 / (fourth * fourth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn the_decay_is_near_the_exponential() {
+        for tenths in 0..200u64 {
+            let exact = (-(tenths as f64) / 10.0).exp() as f32;
+            assert!((decay(tenths * SECOND, 10 * SECOND) - exact).abs() < 0.033, "{tenths}");
+        }
+    }
+
+    #[test]
+    fn a_peak_rises_at_once_and_falls_over_ten_seconds() {
+        let load = Load::new("a".into(), 0);
+        assert_eq!(load.peak(0), None);
+        load.observe(10_000.0, 0);
+        assert_eq!(load.peak(0), Some(10_000.0));
+        load.observe(80_000.0, SECOND);
+        assert_eq!(load.peak(SECOND), Some(80_000.0));
+        load.observe(10_000.0, 11 * SECOND);
+        let after = load.peak(11 * SECOND).expect("answered");
+        assert!((36_000.0..40_000.0).contains(&after), "{after}");
+        assert!(load.peak(60 * SECOND).expect("answered") < 0.05 * after, "silence fades too");
+    }
+
+    #[test]
+    fn samples_quicker_than_a_tick_still_move_the_average() {
+        let load = Load::new("a".into(), 0);
+        load.observe(1_000.0, 0);
+        for number in 1..200_000u64 {
+            load.observe(2_000.0, number * 30_000);
+        }
+        let (mean, _) = load.mean(6 * SECOND).expect("answered");
+        assert!(mean > 1_800.0, "{mean}");
+    }
+
+    #[test]
+    fn records_live_as_long_as_their_users() {
+        let loads = Loads::new();
+        let id: Arc<str> = "a".into();
+        let (here, there) = (([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into());
+        let first = loads.enter(&id, here);
+        first.add(0);
+        assert_eq!(loads.enter(&id, here).in_flight(), 1);
+        assert_eq!(loads.enter(&id, there).in_flight(), 0);
+        loads.enter(&id, there).add(0);
+        loads.sweep();
+        assert_eq!(loads.enter(&id, there).in_flight(), 0);
+    }
+}

@@ -1,0 +1,149 @@
+//! The lowest score of all candidates, or of d distinct random ones: the machinery of every algorithm that compares endpoints. Draws
+//! are without replacement, so that with two candidates the better one always wins; of equals each wins as often.
+
+use super::Hunt;
+use crate::pool::{Pick, PickReason};
+use crate::rng::Rng;
+
+/// Up to as many distinct draws are made by rejection; more go through a scan.
+const MAX_DRAWS: usize = 16;
+
+/// A score as a fraction, compared without dividing: lower is better. `under` isn't 0.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Score {
+    pub(crate) over: u64,
+    pub(crate) under: u32,
+}
+
+impl Score {
+    fn cmp(self, other: Self) -> std::cmp::Ordering {
+        let product = |a: u64, b: u32| u128::from(a) * u128::from(b);
+        product(self.over, other.under).cmp(&product(other.over, self.under))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Best {
+    index: usize,
+    score: Score,
+    ties: usize,
+}
+
+/// The best of `choices` distinct draws; 0: of all.
+pub(crate) fn pick(
+    hunt: &Hunt<'_>,
+    choices: usize,
+    reason: PickReason,
+    score: impl Fn(&Hunt<'_>, usize) -> Score,
+    rng: &mut impl Rng,
+) -> Option<Pick> {
+    let count = hunt.count();
+    let best = if choices == 0 || choices >= count {
+        of_all(hunt, &score, rng)
+    } else if choices == 2 {
+        of_two(hunt, &score, rng).or_else(|| of_sample(hunt, 2, &score, rng))
+    } else if choices <= MAX_DRAWS {
+        by_rejection(hunt, choices, &score, rng).or_else(|| of_sample(hunt, choices, &score, rng))
+    } else {
+        of_sample(hunt, choices, &score, rng)
+    };
+    best.map(|index| hunt.take(index, reason))
+}
+
+/// All candidates, the best first; equals in canonical order.
+pub(crate) fn order(hunt: &Hunt<'_>, score: impl Fn(&Hunt<'_>, usize) -> Score) -> Vec<usize> {
+    let admitted = (0..hunt.count()).map(|n| hunt.nth(n)).filter(|&index| hunt.admits(index));
+    let mut scored: Vec<(Score, usize)> = admitted.map(|index| (score(hunt, index), index)).collect();
+    scored.sort_by(|(a, _), (b, _)| a.cmp(*b));
+    scored.into_iter().map(|(_, index)| index).collect()
+}
+
+/// O(candidates).
+pub(crate) fn of_all(hunt: &Hunt<'_>, score: &impl Fn(&Hunt<'_>, usize) -> Score, rng: &mut impl Rng) -> Option<usize> {
+    let mut best = None;
+    for index in (0..hunt.count()).map(|n| hunt.nth(n)) {
+        if hunt.admits(index) {
+            best = Some(better(best, index, score(hunt, index), rng));
+        }
+    }
+    best.map(|best| best.index)
+}
+
+/// Two distinct ones, if both may be picked.
+fn of_two(hunt: &Hunt<'_>, score: &impl Fn(&Hunt<'_>, usize) -> Score, rng: &mut impl Rng) -> Option<usize> {
+    let count = hunt.count();
+    // One random number makes both: each half is below 2³², and so is any list.
+    let random = rng.next_u64();
+    let scaled = |half: u64, n: usize| (((half & 0xffff_ffff) * n as u64) >> 32) as usize;
+    let first = scaled(random >> 32, count);
+    let second = scaled(random, count - 1);
+    let second = second + usize::from(second >= first);
+    let (first, second) = (hunt.nth(first), hunt.nth(second));
+    if !hunt.admits(first) || !hunt.admits(second) {
+        return None;
+    }
+    match score(hunt, first).cmp(score(hunt, second)) {
+        // Which of the two was drawn first is chance already.
+        std::cmp::Ordering::Less | std::cmp::Ordering::Equal => Some(first),
+        std::cmp::Ordering::Greater => Some(second),
+    }
+}
+
+/// Draws blindly among the candidates, again where the draw is a repeat or can't be picked. O(d) unless most were tried.
+fn by_rejection(
+    hunt: &Hunt<'_>,
+    choices: usize,
+    score: &impl Fn(&Hunt<'_>, usize) -> Score,
+    rng: &mut impl Rng,
+) -> Option<usize> {
+    let mut drawn = [usize::MAX; MAX_DRAWS];
+    let (mut count, mut best) = (0, None);
+    for _ in 0..8 * choices {
+        let index = hunt.nth(rng.below(hunt.count()));
+        if drawn[..count].contains(&index) || !hunt.admits(index) {
+            continue;
+        }
+        drawn[count] = index;
+        count += 1;
+        let leader = better(best, index, score(hunt, index), rng);
+        if count == choices {
+            return Some(leader.index);
+        }
+        best = Some(leader);
+    }
+    None
+}
+
+/// Exactly d of those that may be picked, each set equally likely, in two passes without memory (Knuth, TAOCP 2, 3.4.2, algorithm
+/// S); all of them where there are fewer. O(candidates).
+fn of_sample(hunt: &Hunt<'_>, choices: usize, score: &impl Fn(&Hunt<'_>, usize) -> Score, rng: &mut impl Rng) -> Option<usize> {
+    let admitted = || (0..hunt.count()).map(|n| hunt.nth(n)).filter(|&index| hunt.admits(index));
+    let mut left = admitted().count();
+    let mut needed = choices.min(left);
+    let (mut best, mut passed) = (None, None);
+    for index in admitted() {
+        if rng.below(left.max(1)) < needed {
+            best = Some(better(best, index, score(hunt, index), rng));
+            needed -= 1;
+        } else {
+            passed = Some(index);
+        }
+        left = left.saturating_sub(1);
+    }
+    // Where candidates went away between the passes, those that were counted on may be missing: then one that was passed over.
+    best.map(|best| best.index).or(passed)
+}
+
+fn better(best: Option<Best>, index: usize, score: Score, rng: &mut impl Rng) -> Best {
+    let new = Best { index, score, ties: 1 };
+    let Some(best) = best else { return new };
+    match score.cmp(best.score) {
+        std::cmp::Ordering::Less => new,
+        std::cmp::Ordering::Greater => best,
+        // The k-th of equals replaces the others with chance 1/k: each of them wins equally often.
+        std::cmp::Ordering::Equal => {
+            let ties = best.ties + 1;
+            if rng.below(ties) == 0 { Best { ties, ..new } } else { Best { ties, ..best } }
+        }
+    }
+}
