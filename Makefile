@@ -8,7 +8,7 @@ DENY_VERSION := 0.20.2
 DENY := $(EVENKEEL_CACHE)/bin/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 LOAD := release --bin evenkeel-sidecar --bin echo
 
-.PHONY: help deps check fmt lint test unit deny drift pure crds demo cluster cluster-down e2e bench
+.PHONY: help deps check fmt lint test unit deny drift pure sim sim-check crds demo cluster cluster-down e2e bench
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -46,6 +46,12 @@ drift: ## the checked-in YAML is what the types say
 pure: ## balance and plan stay pure, the sidecar never links kube
 	scripts/pure
 
+sim: ## every claim about balancing in simulated fleets; writes docs/balancing.md, CSV and plots into target/sim
+	cargo run --quiet --locked --release -p evenkeel-sim --bin sim -- --docs docs/balancing.md
+
+sim-check: ## the claims hold and docs/balancing.md says what the run says
+	cargo run --quiet --locked --release -p evenkeel-sim --bin sim -- --check docs/balancing.md
+
 demo: ## the embedded mode on real processes: backends, pools, a kill and a revival; ends by itself
 	@e2e/cluster/deps base
 	cargo build --locked --$(LOAD) --bin demo
@@ -66,4 +72,4 @@ bench: ## against HAProxy and NGINX, into target/bench/summary.json
 	cargo build --locked --$(LOAD) --bin bench
 	cargo run --quiet --locked --release -p evenkeel-e2e --bin bench
 
-test: fmt deps lint deny drift pure unit e2e ## everything: what CI runs
+test: fmt deps lint deny drift pure unit sim-check e2e ## everything: what CI runs

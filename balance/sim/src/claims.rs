@@ -1,0 +1,8 @@
+//! The claims, one file each. A new one is a file in `claims/`, a `mod` line and a line in [`ALL`].
+
+mod buoyant;
+
+use crate::claim::Claim;
+
+/// All claims, in the order of the page.
+pub const ALL: &[Claim] = &[buoyant::CLAIM];
