@@ -12,6 +12,8 @@ use std::time::Instant;
 use crate::breaker::{Breaker, EjectReason, Ejection, Passive, Transition, View, Wish};
 use crate::clock::Clock;
 use crate::load::Load;
+use crate::picker::stride::Turn;
+use crate::reported::{Reported, ReportedLoad};
 use crate::slow_start::SlowStart;
 use crate::sync::atomic::{
     AtomicU8, AtomicU16, AtomicU64,
@@ -82,6 +84,7 @@ pub(crate) struct Padded<T>(pub(crate) T);
 pub(crate) struct Shared {
     /// Bumped whenever something changes that a pool keeps a summary of.
     epoch: Padded<AtomicU64>,
+    pub(crate) turn: Padded<Turn>,
     pub(crate) clock: Arc<Clock>,
 }
 
@@ -109,6 +112,7 @@ pub struct Endpoint {
     /// When it became usable last, in nanoseconds of the clock.
     ready_at: AtomicU64,
     breaker: Breaker,
+    reported: Reported,
     id: Arc<str>,
     ring_key: Arc<str>,
     zone: Option<Arc<str>>,
@@ -126,6 +130,7 @@ impl Endpoint {
             priority: AtomicU8::new(priority),
             ready_at: AtomicU64::new(now),
             breaker: Breaker::default(),
+            reported: Reported::default(),
             id,
             ring_key,
             zone,
@@ -231,6 +236,15 @@ impl Endpoint {
 
     pub(crate) fn ready_at(&self) -> u64 {
         self.ready_at.load(Relaxed)
+    }
+
+    /// Takes what it says of its load (FEATURES A19); weighs in pools of [`crate::Algorithm::ReportedWeighted`].
+    pub fn report_load(&self, report: &ReportedLoad, now: Instant) {
+        self.reported.update(report, self.shared.clock.nanos(now));
+    }
+
+    pub(crate) fn reported_weight(&self, nanos: u64) -> Option<f32> {
+        self.reported.weight(nanos)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -9,7 +9,12 @@
 //! | [`LeastConnections`](Algorithm::LeastConnections), `choice_count` 2 | always, unless you know better: slow endpoints get less, no herd even with many sidecars | O(1) | Mitzenmacher, "The power of two choices in randomized load balancing", IEEE TPDS 2001 |
 //! | the same, `choice_count` d | few sidecars, more precision wanted; draws are distinct | O(d) | the same |
 //! | the same, `choice_count` 0 | one or few clients, long requests: the exact minimum | O(n) | Weighted least connections, as in LVS |
-//! | [`RoundRobin`](Algorithm::RoundRobin) | equal endpoints, equal requests, evenness in numbers matters more than in time | O(1) | – |
+//! | [`RoundRobin`](Algorithm::RoundRobin) | equal requests, evenness in numbers matters more than in time; by weight where weights differ | O(1), by weight O(largest ÷ mean weight) | static stride, as in gRPC's weighted round robin |
+//! | [`Random`](Algorithm::Random) | as before, with very many balancers: it keeps no state | the same | – |
+//! | [`LeastResponseTime`](Algorithm::LeastResponseTime), `choice_count` as above | endpoints differ in speed, or slow down at times: one slow answer counts at once | O(d) or O(n) | Peak-EWMA of Finagle and Linkerd |
+//! | [`ResponseTimeWeighted`](Algorithm::ResponseTimeWeighted) | endpoints differ in speed for long; smoother than choosing by each answer | as round robin, O(n) every 2 s | – |
+//! | [`ReportedWeighted`](Algorithm::ReportedWeighted) | backends say how loaded they are, and have other clients | as round robin, O(n) every second | gRFC A58 |
+//! | [`Packing`](Algorithm::Packing) | as few busy endpoints as possible, the others idle to be taken away | O(full ones) | HAProxy's "first" |
 //! | [`ConsistentHash`](Algorithm::ConsistentHash) | a key should meet the same endpoint again: caches, sessions; a new member takes 1/n of the keys, all from the others | O(1) | Karger et al., "Consistent hashing and random trees", STOC 1997 |
 //! | the same with `hash_balance_factor` c | as before, but one hot key mustn't drown its owner: nobody gets over c times its share | O(1) if the owner is idle, else one sum over n | Mirrokni, Thorup, Zadimoghaddam, "Consistent hashing with bounded loads", SODA 2018; overflow by rehashing: Chen, Coleman, Shrivastava, "Revisiting consistent hashing with bounded loads", AAAI 2021 |
 //!
@@ -29,6 +34,7 @@
 //! | only draining ones (and not ready ones) | the draining | `LastResort` |
 //! | only not ready ones; only down ones with threshold 0 | nobody | – |
 
+pub mod assign;
 mod book;
 mod breaker;
 mod check;
@@ -39,6 +45,7 @@ mod lease;
 mod load;
 mod picker;
 mod pool;
+mod reported;
 mod rng;
 mod slow_start;
 mod standing;
@@ -54,6 +61,7 @@ pub use lease::InFlight;
 pub use load::{Load, Loads};
 pub use picker::{Algorithm, Table};
 pub use pool::{BuildError, Config, NoEndpoint, Pick, PickArgs, PickReason, Pool};
+pub use reported::ReportedLoad;
 pub use rng::{Rng, SmallRng};
 pub use slow_start::SlowStart;
 pub use subset::Subset;

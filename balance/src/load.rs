@@ -111,13 +111,11 @@ impl Load {
     /// The Peak-EWMA of its response times in microseconds as of `nanos`: it rises at once to a slower answer and decays over
     /// [`PEAK_DECAY`], towards quicker answers while they come and towards nothing while none comes, so that whoever was slow
     /// once is tried again. `None` before the first answer. (Finagle, "Peak EWMA" load metric; Linkerd uses the same.)
-    #[cfg_attr(not(test), expect(dead_code, reason = "read by LeastResponseTime"))]
     pub(crate) fn peak(&self, nanos: u64) -> Option<f32> {
         Average::unpack(self.peak.load(Relaxed)).map(|peak| peak.value * decay(peak.age(nanos), PEAK_DECAY))
     }
 
     /// The moving average of its response times in microseconds and its age in nanoseconds; `None` before the first answer.
-    #[cfg_attr(not(test), expect(dead_code, reason = "read by ResponseTimeWeighted"))]
     pub(crate) fn mean(&self, nanos: u64) -> Option<(f32, u64)> {
         Average::unpack(self.mean.load(Relaxed)).map(|mean| (mean.value, mean.age(nanos)))
     }
@@ -171,7 +169,7 @@ impl Load {
 /// What a failed request counts for, in microseconds: five seconds are worse than nearly every answer, and fade in a minute.
 const FAILED: f32 = 5_000_000.0;
 /// Time constant of the Peak-EWMA: 10 s, as Finagle and Linkerd have it.
-const PEAK_DECAY: u64 = 10_000_000_000;
+pub(crate) const PEAK_DECAY: u64 = 10_000_000_000;
 /// Time constant of the plain average: short enough to follow a server that changes, long enough to smooth single answers.
 const MEAN_DECAY: u64 = 3_000_000_000;
 
@@ -216,7 +214,7 @@ fn update(word: &AtomicU64, first: f32, nanos: u64, next: impl Fn(f32, u64) -> f
 }
 
 /// e^(−age/constant), as (1 + x/8)⁻⁸: within 0.033 of it everywhere, one division and no table.
-fn decay(age: u64, constant: u64) -> f32 {
+pub(crate) fn decay(age: u64, constant: u64) -> f32 {
     let base = 1.0 + age as f32 / (8.0 * constant as f32);
     let squared = base * base;
     let fourth = squared * squared;

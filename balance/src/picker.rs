@@ -2,9 +2,14 @@
 //! and takes neither a lock nor memory.
 
 pub(crate) mod draw;
+pub(crate) mod learned;
 pub(crate) mod least;
+pub(crate) mod packing;
+pub(crate) mod random;
+pub(crate) mod response_time;
 pub(crate) mod ring;
 pub(crate) mod round_robin;
+pub(crate) mod stride;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,12 +24,28 @@ use crate::standing::{Cache, Mode, Standing};
 /// How an endpoint is chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Algorithm {
-    /// In turn.
+    /// In turn; where weights differ, in turn by weight.
     RoundRobin,
+    /// At random by weight.
+    Random,
     /// The least in-flight per weight among `choice_count` distinct draws; 0: among all.
     LeastConnections {
         /// Distinct draws; 0 means all.
         choice_count: u32,
+    },
+    /// The least Peak-EWMA of the response time × (in flight + 1) per weight among `choice_count` distinct draws; 0: among all.
+    LeastResponseTime {
+        /// Distinct draws; 0 means all.
+        choice_count: u32,
+    },
+    /// In turn, by weight ÷ mean response time.
+    ResponseTimeWeighted,
+    /// In turn, by the weight that endpoints report.
+    ReportedWeighted,
+    /// The first in canonical order that has fewer than `limit` requests in flight; where none has, the least loaded.
+    Packing {
+        /// Requests in flight on an endpoint of weight 100.
+        limit: u32,
     },
     /// The owner of the request's key; without a key the less loaded of two.
     ConsistentHash {
@@ -40,7 +61,13 @@ impl Algorithm {
     /// For who has to know before [`crate::Book::enter`] changes the live records.
     pub fn check<'a>(&self, members: impl IntoIterator<Item = (&'a str, u16)>) -> Result<(), BuildError> {
         match *self {
-            Self::RoundRobin | Self::LeastConnections { .. } => Ok(()),
+            Self::RoundRobin
+            | Self::Random
+            | Self::LeastConnections { .. }
+            | Self::LeastResponseTime { .. }
+            | Self::ResponseTimeWeighted
+            | Self::ReportedWeighted
+            | Self::Packing { .. } => Ok(()),
             Self::ConsistentHash { table: Table::Ring { virtual_nodes }, hash_balance_factor } => {
                 ring::count_points(members, virtual_nodes, hash_balance_factor).map(|_| ())
             }
@@ -62,15 +89,27 @@ pub enum Table {
 #[derive(Debug)]
 pub(crate) enum Picker {
     RoundRobin(round_robin::RoundRobin),
+    Random(random::Random),
     Least(least::Least),
+    ResponseTime(response_time::ResponseTime),
+    Learned(learned::Learned),
+    Packing(packing::Packing),
     Ring(ring::Ring),
 }
 
 impl Picker {
     /// `members` are in canonical order.
     pub(crate) fn try_new(algorithm: &Algorithm, members: &[Arc<Endpoint>], seed: u64) -> Result<Self, BuildError> {
+        if let Some(first) = members.first() {
+            first.shared().turn.0.start(seed);
+        }
         Ok(match *algorithm {
-            Algorithm::RoundRobin => Self::RoundRobin(round_robin::RoundRobin::new(members.len(), seed)),
+            Algorithm::RoundRobin => Self::RoundRobin(round_robin::RoundRobin),
+            Algorithm::Random => Self::Random(random::Random),
+            Algorithm::LeastResponseTime { choice_count } => Self::ResponseTime(response_time::ResponseTime::new(choice_count)),
+            Algorithm::ResponseTimeWeighted => Self::Learned(learned::Learned::new(learned::Source::ResponseTime, members.len())),
+            Algorithm::ReportedWeighted => Self::Learned(learned::Learned::new(learned::Source::Reported, members.len())),
+            Algorithm::Packing { limit } => Self::Packing(packing::Packing::new(limit)),
             Algorithm::LeastConnections { choice_count } => Self::Least(least::Least::new(choice_count)),
             Algorithm::ConsistentHash { table: Table::Ring { virtual_nodes }, hash_balance_factor } => {
                 Self::Ring(ring::Ring::try_new(members, virtual_nodes, hash_balance_factor)?)
@@ -86,7 +125,11 @@ impl Picker {
             return Some(probe);
         }
         match (self, key) {
-            (Self::RoundRobin(turn), _) => turn.pick(hunt),
+            (Self::RoundRobin(turn), _) => turn.pick(hunt, rng),
+            (Self::Random(random), _) => random.pick(hunt, rng),
+            (Self::ResponseTime(least), _) => least.pick(hunt, rng),
+            (Self::Learned(learned), _) => learned.pick(hunt, rng),
+            (Self::Packing(packing), _) => packing.pick(hunt, rng),
             (Self::Least(least), _) => least.pick(hunt, PickReason::LeastLoaded, rng),
             (Self::Ring(ring), Some(key)) => ring.pick(hunt, key, rng),
             (Self::Ring(_), None) => least::Least::new(2).pick(hunt, PickReason::Fallback, rng),
@@ -97,7 +140,8 @@ impl Picker {
     pub(crate) fn order(&self, hunt: &Hunt<'_>, key: Option<u64>) -> Vec<usize> {
         match (self, key) {
             (Self::Ring(ring), Some(key)) => ring.order(hunt, key),
-            (Self::RoundRobin(_) | Self::Least(_) | Self::Ring(_), _) => draw::order(hunt, least::score),
+            (Self::ResponseTime(_), _) => draw::order(hunt, response_time::score),
+            _ => draw::order(hunt, least::score),
         }
     }
 }
@@ -140,6 +184,11 @@ impl Hunt<'_> {
     /// A member's weight now, in hundredths of a percent.
     pub(crate) fn weight(&self, index: usize) -> u32 {
         self.members[index].effective_weight(self.slow_start, self.nanos)
+    }
+
+    /// Whose turn it is in all snapshots of the book; `None` without members.
+    pub(crate) fn turn(&self) -> Option<&stride::Turn> {
+        self.members.first().map(|first| &first.shared().turn.0)
     }
 
     /// The probing request that a member is due. A request that has failed once already isn't made a guinea pig.

@@ -113,6 +113,10 @@ pub struct Pick {
 pub enum PickReason {
     /// Its turn.
     RoundRobin,
+    /// Drawn at random.
+    Random,
+    /// The first with room.
+    Packed,
     /// Less loaded than the others drawn.
     LeastLoaded,
     /// Owns the key: the first usable one of the key's sequence.
@@ -134,6 +138,8 @@ impl PickReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RoundRobin => "RoundRobin",
+            Self::Random => "Random",
+            Self::Packed => "Packed",
             Self::LeastLoaded => "LeastLoaded",
             Self::Owner => "Owner",
             Self::Overflow => "Overflow",
@@ -252,7 +258,7 @@ impl Pool {
     pub fn owners(&self, key: u64) -> impl Iterator<Item = &Arc<Endpoint>> {
         let ring = match &self.picker {
             Picker::Ring(ring) => Some(ring),
-            Picker::RoundRobin(_) | Picker::Least(_) => None,
+            _ => None,
         };
         ring.into_iter().flat_map(move |ring| ring.owners(&self.members, key))
     }

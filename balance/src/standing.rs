@@ -108,6 +108,8 @@ pub(crate) struct Standing {
     pub(crate) depth: u8,
     /// All candidates have the same weight.
     pub(crate) uniform: bool,
+    /// The largest weight among them.
+    pub(crate) heaviest: u16,
     pub(crate) candidates: usize,
     /// Those of them in the own zone.
     pub(crate) local: usize,
@@ -198,7 +200,7 @@ pub(crate) struct Cache {
 #[derive(Debug, Default)]
 struct Slot {
     epoch: AtomicU64,
-    /// Mode, depth and uniform in a byte each.
+    /// Mode, depth, uniform and (two bytes) the heaviest, a byte each.
     kind: AtomicU64,
     candidates: AtomicU32,
     local: AtomicU32,
@@ -287,7 +289,20 @@ impl Cache {
         let Tally { least, most, weight, local, local_weight, first_warm, last_warm, slow_start: _ } = tally;
         let (warming_from, warming_until) = if first_warm < last_warm { (first_warm, last_warm) } else { (0, 0) };
         let uniform = least == most;
-        Standing { mode, depth, uniform, candidates, local, ejected, weight, local_weight, warming_from, warming_until, list }
+        Standing {
+            mode,
+            depth,
+            uniform,
+            heaviest: most,
+            candidates,
+            local,
+            ejected,
+            weight,
+            local_weight,
+            warming_from,
+            warming_until,
+            list,
+        }
     }
 }
 
@@ -347,6 +362,7 @@ impl Slot {
             mode: Mode::from_u64(kind & 0xff),
             depth: (kind >> 8) as u8,
             uniform: kind >> 16 & 1 == 1,
+            heaviest: (kind >> 32) as u16,
             candidates: self.candidates.load(Relaxed) as usize,
             local: self.local.load(Relaxed) as usize,
             ejected: self.ejected.load(Relaxed) as usize,
@@ -360,12 +376,12 @@ impl Slot {
     }
 
     fn put(&self, epoch: u64, standing: Standing) {
-        let Standing { mode, depth, uniform, candidates, local, ejected, weight, .. } = standing;
+        let Standing { mode, depth, uniform, heaviest, candidates, local, ejected, weight, .. } = standing;
         let Standing { local_weight, warming_from, warming_until, list: _, .. } = standing;
         // Whoever still reads the version before the last must notice that its slot changes.
         fence(Release);
         self.epoch.store(epoch, Relaxed);
-        self.kind.store(mode as u64 | u64::from(depth) << 8 | u64::from(uniform) << 16, Relaxed);
+        self.kind.store(mode as u64 | u64::from(depth) << 8 | u64::from(uniform) << 16 | u64::from(heaviest) << 32, Relaxed);
         self.candidates.store(candidates as u32, Relaxed);
         self.local.store(local as u32, Relaxed);
         self.ejected.store(ejected as u32, Relaxed);

@@ -1,36 +1,17 @@
-//! In turn over the candidates, from a random start so that sidecars don't march in step.
-//! The cursor moves past whom it skips: the one after an endpoint that is out doesn't get two turns.
+//! In turn (FEATURES A1), and where weights differ in turn by weight (A2): 5, 1, 1 give a a b a c a a, shares over a cycle are exact. It
+//! starts at a random place and stays where it is when lists and weights change. Whoever is out is passed over, and the next one has
+//! no second turn for it.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-use super::Hunt;
-use crate::pool::{Pick, PickReason};
-use crate::rng::{Rng, SmallRng};
-
-/// Lost races after which a turn is taken without moving the cursor.
-const RACES: usize = 8;
+use super::{Hunt, stride};
+use crate::pool::Pick;
+use crate::rng::Rng;
 
 #[derive(Debug)]
-pub(crate) struct RoundRobin {
-    /// Where the next turn starts looking.
-    cursor: AtomicUsize,
-}
+pub(crate) struct RoundRobin;
 
 impl RoundRobin {
-    pub(crate) fn new(members: usize, seed: u64) -> Self {
-        Self { cursor: AtomicUsize::new(SmallRng::new(seed).below(members)) }
-    }
-
-    pub(crate) fn pick(&self, hunt: &Hunt<'_>) -> Option<Pick> {
-        let count = hunt.members.len();
-        for race in 1..=RACES {
-            let start = self.cursor.load(Relaxed);
-            let at = (start..start + count).map(|at| at % count).find(|&at| hunt.admits(at))?;
-            let moved = self.cursor.compare_exchange(start, (at + 1) % count, Relaxed, Relaxed).is_ok();
-            if moved || race == RACES {
-                return Some(hunt.take(at, PickReason::RoundRobin));
-            }
-        }
-        None
+    pub(crate) fn pick(&self, hunt: &Hunt<'_>, rng: &mut impl Rng) -> Option<Pick> {
+        let turn = hunt.turn()?;
+        stride::pick(hunt, turn, u64::from(hunt.standing.heaviest), |index| u64::from(hunt.members[index].weight()), rng)
     }
 }

@@ -9,7 +9,7 @@ use evenkeel_balance::{
 };
 use proptest::prelude::*;
 
-use crate::world::{algorithms, config, enter, least, number, passive, pool, spec};
+use crate::world::{algorithms, enter, least, number, passive, pool, spec};
 
 fn pick(pool: &Pool, rng: &mut SmallRng) -> InFlight {
     pool.pick(PickArgs::default(), Instant::now(), rng).unwrap().lease
@@ -124,31 +124,6 @@ fn draws_reach_every_candidate_evenly_where_most_members_are_out() {
         (0..5_000).for_each(|_| wins[number(pick(&pool, &mut rng).endpoint()) / 200] += 1);
         assert!(wins.iter().all(|wins| (850..1_150).contains(wins)), "{wins:?}");
     }
-}
-
-#[test]
-fn round_robin_goes_in_turn_and_gives_the_next_of_a_missing_one_no_second_turn() {
-    let book = Book::new();
-    let members = enter(&book, 5);
-    members[2].set_health(Health::NotReady, Instant::now());
-    let pool = pool(Algorithm::RoundRobin, &members);
-    let turns: Vec<_> = (0..40).map(|_| number(pick(&pool, &mut SmallRng::new(0)).endpoint())).collect();
-    for round in turns.chunks(4) {
-        let mut round = round.to_vec();
-        round.sort_unstable();
-        assert_eq!(round, [0, 1, 3, 4]);
-    }
-}
-
-#[test]
-fn round_robin_starts_elsewhere_in_each_sidecar() {
-    let book = Book::new();
-    let members = enter(&book, 10);
-    let starts: std::collections::BTreeSet<_> = (0..100)
-        .map(|seed| Pool::try_new(config(Algorithm::RoundRobin), members.clone(), seed).unwrap())
-        .map(|pool| number(pick(&pool, &mut SmallRng::new(0)).endpoint()))
-        .collect();
-    assert_eq!(starts.len(), 10);
 }
 
 /// Three endpoints take 20 ticks a request, one fails at once and is never ejected: how many of 4,000 requests, 8 always in flight, it gets.

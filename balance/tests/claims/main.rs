@@ -1,9 +1,16 @@
 //! What the crate promises, claim by claim, through its public API alone.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod assign;
 mod breaker;
 mod health;
 mod least;
+mod packing;
+mod random;
+mod response_time;
 mod ring;
+mod round_robin;
 mod state;
+mod subset;
+mod weights;
 mod world;

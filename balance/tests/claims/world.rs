@@ -35,8 +35,21 @@ pub(crate) fn small_ring(hash_balance_factor: Option<u32>) -> Algorithm {
 }
 
 /// One of each kind.
-pub(crate) fn algorithms() -> [Algorithm; 7] {
-    [Algorithm::RoundRobin, least(0), least(1), least(2), least(20), small_ring(None), small_ring(Some(125))]
+pub(crate) fn algorithms() -> Vec<Algorithm> {
+    vec![
+        Algorithm::RoundRobin,
+        Algorithm::Random,
+        least(0),
+        least(1),
+        least(2),
+        least(20),
+        Algorithm::LeastResponseTime { choice_count: 2 },
+        Algorithm::ResponseTimeWeighted,
+        Algorithm::ReportedWeighted,
+        Algorithm::Packing { limit: 5 },
+        small_ring(None),
+        small_ring(Some(125)),
+    ]
 }
 
 pub(crate) fn passive() -> Passive {

@@ -13,8 +13,10 @@ use std::time::Duration;
 /// The most endpoints of a pool that are counted one by one.
 const MAX_SERIES: usize = 1_000;
 const CELLS: usize = CodeClass::ALL.len() * Flag::ALL.len();
-pub(super) const PICKS: [PickReason; 8] = [
+pub(super) const PICKS: [PickReason; 10] = [
     PickReason::RoundRobin,
+    PickReason::Random,
+    PickReason::Packed,
     PickReason::LeastLoaded,
     PickReason::Owner,
     PickReason::Overflow,
