@@ -8,10 +8,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::endpoint::Padded;
 use crate::hash::key_hash;
 use crate::sync::atomic::{
-    AtomicU32, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    AtomicBool, AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    fence,
 };
 use crate::sync::{Mutex, PoisonError};
 
@@ -20,6 +22,35 @@ use crate::sync::{Mutex, PoisonError};
 pub struct Loads {
     records: Mutex<HashSet<ById>>,
     clock: Arc<Clock>,
+    ended: Arc<Ended>,
+}
+
+/// How many requests have ended in a process. Counted from when somebody asks for it: it is one line that all workers write.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    count: Padded<AtomicU64>,
+    watched: AtomicBool,
+}
+
+impl Ended {
+    /// Counts from now on. Who sums up what is in flight after this call misses no end: it sees either less in flight or the count.
+    pub(crate) fn watch(&self) {
+        self.watched.store(true, SeqCst);
+        fence(SeqCst);
+    }
+
+    /// The count now. What ended before is no longer in flight for who reads that after it.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.0.load(Acquire)
+    }
+
+    /// After the request is taken off its endpoint: an end counted too late makes a sum less the count too high for a moment, one
+    /// counted too early would for good.
+    fn add(&self) {
+        if self.watched.load(SeqCst) {
+            self.count.0.fetch_add(1, AcqRel);
+        }
+    }
 }
 
 impl Loads {
@@ -37,7 +68,7 @@ impl Loads {
         {
             return Arc::clone(known);
         }
-        let load = Arc::new(Load::new(Arc::clone(id), place));
+        let load = Arc::new(Load::new(Arc::clone(id), place, Arc::clone(&self.ended)));
         records.replace(ById(Arc::clone(&load)));
         load
     }
@@ -90,12 +121,13 @@ pub struct Load {
     /// The hash of its address.
     place: u64,
     id: Arc<str>,
+    ended: Arc<Ended>,
 }
 
 impl Load {
-    fn new(id: Arc<str>, place: u64) -> Self {
+    fn new(id: Arc<str>, place: u64, ended: Arc<Ended>) -> Self {
         let (in_flight, cost) = (AtomicU32::new(0), AtomicU64::new(0));
-        Self { in_flight, cost, peak: AtomicU64::new(0), mean: AtomicU64::new(0), place, id }
+        Self { in_flight, cost, peak: AtomicU64::new(0), mean: AtomicU64::new(0), place, id, ended }
     }
 
     /// Requests (or connections) it has now, from all workers and all pools.
@@ -138,6 +170,10 @@ impl Load {
         self.observe((took as f32 / 1_000.0).max(FAILED), nanos);
     }
 
+    pub(crate) fn ended(&self) -> &Arc<Ended> {
+        &self.ended
+    }
+
     pub(crate) fn add(&self, cost: u32) {
         self.in_flight.fetch_add(1, AcqRel);
         self.add_cost(cost);
@@ -153,7 +189,8 @@ impl Load {
     }
 
     pub(crate) fn remove(&self, cost: u32) {
-        self.in_flight.fetch_sub(1, Release);
+        self.in_flight.fetch_sub(1, SeqCst);
+        self.ended.add();
         if cost > 0 {
             self.cost.fetch_sub(u64::from(cost), Release);
         }
@@ -237,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_peak_rises_at_once_and_falls_over_ten_seconds() {
-        let load = Load::new("a".into(), 0);
+        let load = Load::new("a".into(), 0, Arc::default());
         assert_eq!(load.peak(0), None);
         load.observe(10_000.0, 0);
         assert_eq!(load.peak(0), Some(10_000.0));
@@ -251,7 +288,7 @@ mod tests {
 
     #[test]
     fn samples_quicker_than_a_tick_still_move_the_average() {
-        let load = Load::new("a".into(), 0);
+        let load = Load::new("a".into(), 0, Arc::default());
         load.observe(1_000.0, 0);
         for number in 1..200_000u64 {
             load.observe(2_000.0, number * 30_000);

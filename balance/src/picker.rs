@@ -1,11 +1,16 @@
 //! The algorithms behind one enum and one match. Each lives in its own file, sees a pool only through a [`Hunt`],
 //! and takes neither a lock nor memory.
 
+pub(crate) mod bounded;
+pub(crate) mod consistent;
 pub(crate) mod draw;
 pub(crate) mod learned;
 pub(crate) mod least;
+pub(crate) mod maglev;
+pub(crate) mod owners;
 pub(crate) mod packing;
 pub(crate) mod random;
+pub(crate) mod rendezvous;
 pub(crate) mod response_time;
 pub(crate) mod ring;
 pub(crate) mod round_robin;
@@ -68,9 +73,7 @@ impl Algorithm {
             | Self::ResponseTimeWeighted
             | Self::ReportedWeighted
             | Self::Packing { .. } => Ok(()),
-            Self::ConsistentHash { table: Table::Ring { virtual_nodes }, hash_balance_factor } => {
-                ring::count_points(members, virtual_nodes, hash_balance_factor).map(|_| ())
-            }
+            Self::ConsistentHash { table, hash_balance_factor } => consistent::check(table, hash_balance_factor, members),
         }
     }
 }
@@ -83,6 +86,18 @@ pub enum Table {
         /// Points of an endpoint of weight 100.
         virtual_nodes: u32,
     },
+    /// A Maglev table: evener than a ring and quicker, but an endpoint that comes or goes moves some keys among the others.
+    Maglev {
+        /// Slots: a prime up to 5,000,011, best 100 times the endpoints or more.
+        size: u32,
+    },
+    /// Each endpoint draws for the key and the best wins: exact shares, least memory, and a pick asks them all; up to 1,000.
+    Rendezvous,
+}
+
+impl Table {
+    /// A Maglev table of the size that its paper uses.
+    pub const MAGLEV: Self = Self::Maglev { size: 65_537 };
 }
 
 /// An algorithm with its derived tables.
@@ -94,7 +109,7 @@ pub(crate) enum Picker {
     ResponseTime(response_time::ResponseTime),
     Learned(learned::Learned),
     Packing(packing::Packing),
-    Ring(ring::Ring),
+    Consistent(consistent::Consistent),
 }
 
 impl Picker {
@@ -111,8 +126,8 @@ impl Picker {
             Algorithm::ReportedWeighted => Self::Learned(learned::Learned::new(learned::Source::Reported, members.len())),
             Algorithm::Packing { limit } => Self::Packing(packing::Packing::new(limit)),
             Algorithm::LeastConnections { choice_count } => Self::Least(least::Least::new(choice_count)),
-            Algorithm::ConsistentHash { table: Table::Ring { virtual_nodes }, hash_balance_factor } => {
-                Self::Ring(ring::Ring::try_new(members, virtual_nodes, hash_balance_factor)?)
+            Algorithm::ConsistentHash { table, hash_balance_factor } => {
+                Self::Consistent(consistent::Consistent::try_new(table, hash_balance_factor, members)?)
             }
         })
     }
@@ -120,7 +135,7 @@ impl Picker {
     /// The choice; `None` where every candidate was tried. A due probing request goes before it, but by a table only to a key of the
     /// ejected endpoint's own: that is the walk's to see.
     pub(crate) fn pick(&self, hunt: &Hunt<'_>, key: Option<u64>, rng: &mut impl Rng) -> Option<Pick> {
-        let walks = matches!((self, key), (Self::Ring(_), Some(_)));
+        let walks = matches!((self, key), (Self::Consistent(_), Some(_)));
         if !walks && let Some(probe) = hunt.due_probe(rng) {
             return Some(probe);
         }
@@ -131,15 +146,25 @@ impl Picker {
             (Self::Learned(learned), _) => learned.pick(hunt, rng),
             (Self::Packing(packing), _) => packing.pick(hunt, rng),
             (Self::Least(least), _) => least.pick(hunt, PickReason::LeastLoaded, rng),
-            (Self::Ring(ring), Some(key)) => ring.pick(hunt, key, rng),
-            (Self::Ring(_), None) => least::Least::new(2).pick(hunt, PickReason::Fallback, rng),
+            (Self::Consistent(table), Some(key)) => table.pick(hunt, key, rng),
+            (Self::Consistent(_), None) => least::Least::new(2).pick(hunt, PickReason::Fallback, rng),
+        }
+    }
+
+    /// The consistent table, if it has one.
+    pub(crate) fn table(&self) -> Option<&consistent::Consistent> {
+        match self {
+            Self::Consistent(table) => Some(table),
+            _ => None,
         }
     }
 
     /// The candidates in the order in which the attempts of one request would get them.
     pub(crate) fn order(&self, hunt: &Hunt<'_>, key: Option<u64>) -> Vec<usize> {
         match (self, key) {
-            (Self::Ring(ring), Some(key)) => ring.order(hunt, key),
+            (Self::Consistent(table), Some(key)) => {
+                table.sequence(key, hunt.members.len()).filter(|&index| hunt.admits(index)).collect()
+            }
             (Self::ResponseTime(_), _) => draw::order(hunt, response_time::score),
             _ => draw::order(hunt, least::score),
         }
@@ -177,8 +202,18 @@ impl Hunt<'_> {
 
     /// Whether a member is a candidate now that this request hasn't tried. Of a subset or zone it doesn't know.
     pub(crate) fn admits(&self, index: usize) -> bool {
+        self.is_candidate(index) && !self.was_tried(&self.members[index])
+    }
+
+    /// Whether a member is a candidate now, tried or not.
+    pub(crate) fn is_candidate(&self, index: usize) -> bool {
         let member = &self.members[index];
-        self.standing.mode.admits(member) && member.priority() <= self.standing.depth && !self.was_tried(member)
+        self.standing.mode.admits(member) && member.priority() <= self.standing.depth
+    }
+
+    /// The book's count of changes now.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.members.first().map_or(0, |member| member.shared().epoch())
     }
 
     /// A member's weight now, in hundredths of a percent.

@@ -64,6 +64,23 @@ pub enum BuildError {
         /// How many there would be.
         points: u64,
     },
+    /// A Maglev table's size that isn't a prime, or too big.
+    TableSize {
+        /// What it says.
+        size: u32,
+    },
+    /// More ring keys than slots: some endpoints would own nothing.
+    TableTooSmall {
+        /// Slots.
+        size: u32,
+        /// Distinct ring keys.
+        endpoints: usize,
+    },
+    /// A rendezvous asks every member at each pick: too many.
+    TooManyForRendezvous {
+        /// How many members there are.
+        endpoints: usize,
+    },
     /// A load factor below 100 %: not even an even spread would fit.
     BalanceFactor {
         /// What it says.
@@ -80,6 +97,17 @@ impl fmt::Display for BuildError {
             Self::RingPoints { points } => {
                 let most = crate::picker::ring::MAX_POINTS;
                 write!(f, "the ring would have {points} points: use 1 to {most}, by virtualNodes and weights")
+            }
+            Self::TableSize { size } => {
+                let (prime, most) = (crate::picker::maglev::next_prime(*size), crate::picker::maglev::MAX_SIZE);
+                write!(f, "the table size is {size}: use a prime up to {most}, for example {prime}")
+            }
+            Self::TableTooSmall { size, endpoints } => {
+                write!(f, "{endpoints} endpoints don't fit a table of {size} slots: use a larger prime, best 100 times as many")
+            }
+            Self::TooManyForRendezvous { endpoints } => {
+                let most = crate::picker::rendezvous::MAX_MEMBERS;
+                write!(f, "{endpoints} endpoints are too many for a rendezvous: over {most} use a ring or Maglev table")
             }
             Self::BalanceFactor { percent } => write!(f, "hashBalanceFactor is {percent}: use at least 100"),
         }
@@ -256,11 +284,10 @@ impl Pool {
 
     /// The key's distinct owners in order, whatever their health; nothing for an algorithm without a table.
     pub fn owners(&self, key: u64) -> impl Iterator<Item = &Arc<Endpoint>> {
-        let ring = match &self.picker {
-            Picker::Ring(ring) => Some(ring),
-            _ => None,
-        };
-        ring.into_iter().flat_map(move |ring| ring.owners(&self.members, key))
+        self.picker
+            .table()
+            .into_iter()
+            .flat_map(move |table| table.sequence(key, self.members.len()).map(|index| &self.members[index]))
     }
 
     /// Tells how a request went: its response time, if [`InFlight::answered`] didn't take it, and the verdict. A failure counts as a

@@ -12,5 +12,6 @@ mod ring;
 mod round_robin;
 mod state;
 mod subset;
+mod tables;
 mod weights;
 mod world;
