@@ -4,22 +4,25 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::owners::{Firsts, Group, Numbers, groups, walk};
+use super::owners::{Firsts, Group, groups, walk};
 use crate::hash::point_hash;
 use crate::pool::BuildError;
 
-/// The most points of a ring: 64 MiB of tables.
-pub(crate) const MAX_POINTS: u64 = 1 << 22;
+/// The most points of a ring: 36 MiB of tables.
+pub(crate) const MAX_POINTS: u64 = 1 << GROUP_BITS;
+/// A point is one word: the upper bits of its hash and below them the number of its group, so that a lookup meets both at once. Each
+/// group has a point, so its number fits; what is left of the hash tells 2⁴² places apart.
+const GROUP_BITS: u32 = 22;
 /// Points are first dealt by their upper bits into parts of about so many: what is sorted at once stays in the nearest cache.
 const PART: u64 = 1 << 10;
+/// So many points have a start in common, or up to twice as many: few starts stay in a near cache, few points are passed quickly.
+const STRIDE: u64 = 4;
 
 #[derive(Debug)]
 pub(crate) struct Ring {
-    /// Ascending.
-    hashes: Vec<u64>,
-    /// The group that each point belongs to.
-    owners: Numbers,
-    /// For each value of a hash's upper bits the first point with at least these: a lookup starts a step or two from its end.
+    /// Ascending: by place, then by ring key.
+    points: Vec<u64>,
+    /// For each value of a hash's upper bits the first point with at least these.
     starts: Vec<u32>,
     shift: u32,
     firsts: Firsts,
@@ -49,25 +52,23 @@ fn points_of(weight: u16, virtual_nodes: u32) -> u64 {
 }
 
 impl Ring {
-    /// `members` as (ring key, weight), in canonical order: equal hashes are ordered by ring key.
+    /// `members` as (ring key, weight), in canonical order: of points at one place the first ring key's owns it.
     pub(crate) fn try_new<'a>(members: impl IntoIterator<Item = (&'a str, u16)>, virtual_nodes: u32) -> Result<Self, BuildError> {
         let groups = groups(members);
         let total = total(groups.iter().map(|group| group.weight), virtual_nodes)?;
         let points = points(&groups, virtual_nodes, total as usize);
-        let hashes: Vec<u64> = points.iter().map(|&point| (point >> 64) as u64).collect();
-        let owners = Numbers::new(points.iter().map(|&point| point as u32), groups.len());
-        // At most one start a point: with these, the hash and a number of up to four bytes a point takes 16.
-        let shift = 64 - total.max(2).ilog2();
-        let starts = starts(&hashes, shift);
-        Ok(Self { hashes, owners, starts, shift, firsts: Firsts::new(&groups) })
+        let shift = 64 - (total / STRIDE).max(2).ilog2();
+        let starts = starts(&points, shift);
+        Ok(Self { points, starts, shift, firsts: Firsts::new(&groups) })
     }
 
     /// The members that own a place: those of the first point at or after it, around the end.
     pub(crate) fn owners_of(&self, hash: u64) -> Range<usize> {
         let Some(&start) = self.starts.get((hash >> self.shift) as usize) else { return 0..0 };
-        let start = start as usize;
-        let point = self.hashes[start..].iter().position(|&point| point >= hash).map_or(0, |ahead| start + ahead);
-        self.owners.get(point).map_or(0..0, |group| self.firsts.members(group))
+        let place = hash >> GROUP_BITS << GROUP_BITS;
+        let ahead = self.points[start as usize..].iter().find(|&&point| point >= place);
+        let Some(point) = ahead.or(self.points.first()) else { return 0..0 };
+        self.firsts.members((point & ((1 << GROUP_BITS) - 1)) as usize)
     }
 
     pub(crate) fn walk(&self, key: u64) -> impl Iterator<Item = usize> {
@@ -75,17 +76,17 @@ impl Ring {
     }
 }
 
-/// All points in order, each as its hash and below it the number of its group.
-fn points(groups: &[Group<'_>], virtual_nodes: u32, total: usize) -> Vec<u128> {
+/// All points in order.
+fn points(groups: &[Group<'_>], virtual_nodes: u32, total: usize) -> Vec<u64> {
     let shift = 64 - (total as u64 / PART).max(2).ilog2();
-    let part = |hash: u64| (hash >> shift) as usize;
+    let part = |point: u64| (point >> shift) as usize;
     let mut ends = vec![0usize; part(u64::MAX) + 2];
     let mut drawn = Vec::with_capacity(total);
-    for group in groups {
-        for number in 0..points_of(group.weight, virtual_nodes) as u32 {
-            let hash = point_hash(group.ring_key, number);
-            ends[part(hash) + 1] += 1;
-            drawn.push(hash);
+    for (number, group) in (0..).zip(groups) {
+        for point in 0..points_of(group.weight, virtual_nodes) as u32 {
+            let point = point_hash(group.ring_key, point) >> GROUP_BITS << GROUP_BITS | number;
+            ends[part(point) + 1] += 1;
+            drawn.push(point);
         }
     }
     for part in 1..ends.len() {
@@ -93,13 +94,10 @@ fn points(groups: &[Group<'_>], virtual_nodes: u32, total: usize) -> Vec<u128> {
     }
     // Where each part starts and, once the points are dealt, where it ends.
     let mut points = vec![0; total];
-    let mut drawn = drawn.into_iter();
-    for (number, group) in (0..).zip(groups) {
-        for hash in drawn.by_ref().take(points_of(group.weight, virtual_nodes) as usize) {
-            let end = &mut ends[part(hash)];
-            points[*end] = u128::from(hash) << 64 | number;
-            *end += 1;
-        }
+    for point in drawn {
+        let end = &mut ends[part(point)];
+        points[*end] = point;
+        *end += 1;
     }
     let mut start = 0;
     for &end in &ends {
@@ -109,15 +107,15 @@ fn points(groups: &[Group<'_>], virtual_nodes: u32, total: usize) -> Vec<u128> {
     points
 }
 
-fn starts(hashes: &[u64], shift: u32) -> Vec<u32> {
+fn starts(points: &[u64], shift: u32) -> Vec<u32> {
     let mut starts = Vec::with_capacity(1 << (64 - shift));
-    for (index, hash) in (0..).zip(hashes) {
-        let upper = (hash >> shift) as usize;
+    for (index, point) in (0..).zip(points) {
+        let upper = (point >> shift) as usize;
         if starts.len() <= upper {
             starts.resize(upper + 1, index);
         }
     }
-    starts.resize(1 << (64 - shift), hashes.len() as u32);
+    starts.resize(1 << (64 - shift), points.len() as u32);
     starts
 }
 
@@ -137,27 +135,28 @@ mod tests {
             let ring = Ring::try_new(names.iter().map(|name| (name.as_str(), 100)), virtual_nodes).unwrap();
             let mut points: Vec<_> = (0..count)
                 .flat_map(|at| (0..virtual_nodes).map(move |number| (at, number)))
-                .map(|(at, number)| (point_hash(&names[at], number), at))
+                .map(|(at, number)| (point_hash(&names[at], number) >> GROUP_BITS, at))
                 .collect();
             points.sort_unstable();
-            assert_eq!(ring.hashes, points.iter().map(|&(hash, _)| hash).collect::<Vec<_>>());
-            let edges = points.iter().flat_map(|&(hash, _)| [hash.wrapping_sub(1), hash, hash.wrapping_add(1)]);
+            let edges = points
+                .iter()
+                .flat_map(|&(place, _)| [place.wrapping_sub(1), place, place + 1].map(|place| place << GROUP_BITS | 5));
             for hash in edges.chain([0, 1, u64::MAX]) {
-                let (_, owner) = points.iter().find(|&&(point, _)| point >= hash).unwrap_or(&points[0]);
+                let (_, owner) = points.iter().find(|&&(place, _)| place >= hash >> GROUP_BITS).unwrap_or(&points[0]);
                 assert_eq!(ring.owners_of(hash), *owner..owner + 1);
             }
         }
     }
 
     #[test]
-    fn a_point_takes_at_most_16_bytes() {
+    fn a_point_takes_at_most_9_bytes() {
         for (count, virtual_nodes) in [(1, 100), (10, 103), (300, 150), (1_000, 150), (1_000, 131), (70_000, 15)] {
             let names = names(count);
             let ring = Ring::try_new(names.iter().map(|name| (name.as_str(), 100)), virtual_nodes).unwrap();
-            let points = ring.hashes.len();
-            assert_eq!(points, count * virtual_nodes as usize);
-            let bytes = 8 * ring.hashes.capacity() + ring.owners.size() + 4 * ring.starts.capacity();
-            assert!(bytes <= 16 * points, "{bytes} bytes for {points} points");
+            let points = count * virtual_nodes as usize;
+            assert_eq!(ring.points.len(), points);
+            let bytes = 8 * ring.points.capacity() + 4 * ring.starts.capacity();
+            assert!(bytes <= 9 * points, "{bytes} bytes for {points} points");
         }
     }
 }
