@@ -1,7 +1,7 @@
 //! Consistent hashing, over each of the three tables alike: who owns a key, and the bound on loads.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use evenkeel_balance::{
@@ -146,7 +146,8 @@ proptest! {
                         member.set_health(if drains { Health::Usable } else { Health::Draining }, now);
                     },
                     Step::Pick | Step::End | Step::EndElsewhere => {
-                        let usable: Vec<_> = pool.owners(key(at as u64)).filter(|owner| owner.health() == Health::Usable).collect();
+                        let owners = pool.owners(key(at as u64));
+                        let usable: Vec<_> = owners.filter(|owner| owner.health() == Health::Usable).collect();
                         // In a pool that shares its endpoints all may be over the bound; then it is the least loaded's turn.
                         let Some(&expected) = usable.iter().find(|owner| fits(&members, percent, owner, configured)) else {
                             let picked = pick(&pool, key(at as u64), &[]);
@@ -185,7 +186,9 @@ proptest! {
                 prop_assert_eq!(checked, Ok(()));
                 for key in keys {
                     prop_assert_eq!(pool.owners(key).count(), weights.len());
-                    prop_assert_eq!(pool.pick(PickArgs { key: Some(key), ..PickArgs::default() }, Instant::now(), &mut SmallRng::new(1)).is_ok(), !weights.is_empty());
+                    let args = PickArgs { key: Some(key), ..PickArgs::default() };
+                    let picked = pool.pick(args, Instant::now(), &mut SmallRng::new(1));
+                    prop_assert_eq!(picked.is_ok(), !weights.is_empty());
                 }
             }
             Err(BuildError::Weight { weight, .. }) => prop_assert!(weight == 0 || weight > 1_000),
@@ -230,26 +233,27 @@ fn racing_workers_never_pass_the_bound_together() {
         let pool = pool(hash_over(table, Some(125)), &members);
         // Nobody knows how many are in flight at an instant, but never more than this.
         let limit = (125 * (WORKERS * HELD) as u32).div_ceil(100 * 10);
-        let highest = AtomicU32::new(0);
+        let (highest, together) = (AtomicU32::new(0), Barrier::new(WORKERS));
         std::thread::scope(|scope| {
             for worker in 0..WORKERS as u64 {
-                let (pool, highest) = (&pool, &highest);
+                let (pool, highest, together) = (&pool, &highest, &together);
                 scope.spawn(move || {
                     let mut rng = SmallRng::new(worker);
                     let mut leases = Vec::new();
-                    for _ in 0..10_000 {
+                    for turn in 0..10_000 {
+                        if turn == HELD {
+                            together.wait();
+                        }
                         if leases.len() == HELD {
                             leases.swap_remove(rng.below(HELD));
                         }
                         // Half of the requests are for one key.
-                        let key = key(rng.below(40).saturating_sub(20) as u64);
-                        leases.push(
-                            pool.pick(PickArgs { key: Some(key), ..PickArgs::default() }, Instant::now(), &mut rng)
-                                .unwrap()
-                                .lease,
-                        );
-                        highest.fetch_max(leases[leases.len() - 1].endpoint().in_flight(), Relaxed);
+                        let args = PickArgs { key: Some(key(rng.below(40).saturating_sub(20) as u64)), ..PickArgs::default() };
+                        let lease = pool.pick(args, Instant::now(), &mut rng).unwrap().lease;
+                        highest.fetch_max(lease.endpoint().in_flight(), Relaxed);
+                        leases.push(lease);
                     }
+                    together.wait();
                 });
             }
         });
