@@ -62,7 +62,7 @@ pub use hash::key_hash;
 pub use lease::InFlight;
 pub use load::{Load, Loads};
 pub use picker::{Algorithm, Table};
-pub use pool::{BuildError, Config, NoEndpoint, Pick, PickArgs, PickReason, Pool};
+pub use pool::{BuildError, Config, NoEndpoint, Pick, PickArgs, PickReason, Pool, Stand};
 pub use reported::ReportedLoad;
 pub use rng::{Rng, SmallRng};
 pub use slow_start::SlowStart;

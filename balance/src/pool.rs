@@ -201,6 +201,15 @@ impl NoEndpoint {
     }
 }
 
+/// How a member stands in a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stand {
+    /// Its weight now, in hundredths of a percent: 10,000 is a normal endpoint that isn't new.
+    pub weight: u32,
+    /// It may be picked: its health, its breaker, its priority and the balancer's subset allow it.
+    pub candidate: bool,
+}
+
 /// A snapshot.
 #[derive(Debug)]
 pub struct Pool {
@@ -280,6 +289,19 @@ impl Pool {
         let slow_start = self.config.slow_start.as_ref().filter(|_| standing.is_warming(nanos));
         let scope = standing.all();
         Hunt { members: &self.members, cache: &self.cache, standing, scope, slow_start, tried, weighed, nanos }
+    }
+
+    /// How each of [`Self::members`] stands now, in the same order. Allocates: for people, not for picks.
+    pub fn stands(&self, now: Instant) -> Vec<Stand> {
+        let Some(first) = self.members.first() else { return Vec::new() };
+        let nanos = first.shared().clock.nanos(now);
+        let hunt = self.hunt(self.standing(self.epoch()), Weighed::default(), &[], nanos);
+        let stand = |index| Stand { weight: hunt.weight(index), candidate: false };
+        let mut stands: Vec<Stand> = (0..self.members.len()).map(stand).collect();
+        for index in (0..hunt.count()).map(|n| hunt.nth(n)) {
+            stands[index].candidate = hunt.admits(index);
+        }
+        stands
     }
 
     /// The key's distinct owners in order, whatever their health; nothing for an algorithm without a table.

@@ -42,7 +42,9 @@ pub const STATIC_ENDPOINTS: Bounds = Bounds::new(1, 100);
 pub const WEIGHT: Bounds = Bounds::new(1, 1_000);
 /// Labels of a namespace selector.
 pub const MATCH_LABELS: Bounds = Bounds::new(1, 16);
-/// Distinct draws of `LeastConnections`; 0 is all.
+/// Groups of endpoints; the least is used first.
+pub const PRIORITY: Bounds = Bounds::new(0, 7);
+/// Distinct draws of the algorithms that compare; 0 is all.
 pub const CHOICE_COUNT: Bounds = Bounds::new(0, 32);
 /// Sources of a key.
 pub const HASH_KEYS: Bounds = Bounds::new(1, 4);
@@ -50,6 +52,16 @@ pub const HASH_KEYS: Bounds = Bounds::new(1, 4);
 pub const HASH_BALANCE_FACTOR: Bounds = Bounds::new(100, 10_000);
 /// Ring points of an endpoint of weight 100.
 pub const VIRTUAL_NODES: Bounds = Bounds::new(1, 1_000);
+/// Slots of a Maglev table; only primes are.
+pub const TABLE_SIZE: Bounds = Bounds::new(2, 5_000_011);
+/// The most endpoints that Rendezvous is for: each pick asks all.
+pub const RENDEZVOUS_ENDPOINTS: usize = 1_000;
+/// Segments of a path that make a class of requests.
+pub const ROUTE_SEGMENTS: Bounds = Bounds::new(1, 8);
+/// Percent of its weight that an endpoint starts with.
+pub const MIN_WEIGHT_PERCENT: Bounds = Bounds::new(1, 100);
+/// Endpoints that one sidecar uses.
+pub const SUBSET_SIZE: Bounds = Bounds::new(1, 1_000);
 /// Checks in a row.
 pub const CHECK_THRESHOLD: Bounds = Bounds::new(1, 100);
 /// Ranges of good statuses.
@@ -65,6 +77,8 @@ pub const MAX_RETRIES: Bounds = Bounds::new(0, 10);
 /// What may be retried.
 pub const RETRY_ON: Bounds = Bounds::new(0, 2);
 
+/// How long an endpoint starts slowly.
+pub const SLOW_START: Bounds = Bounds::new(SECOND, HOUR);
 /// From one check to the next.
 pub const CHECK_INTERVAL: Bounds = Bounds::new(100, HOUR);
 /// The longest one check may take.

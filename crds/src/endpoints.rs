@@ -34,6 +34,9 @@ pub struct ListedEndpoint {
     pub port: u16,
     /// Percent of a normal endpoint.
     pub weight: u16,
+    /// Its source's priority; absent: 0.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub priority: u8,
     /// The zone, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
@@ -49,6 +52,10 @@ pub struct ListedEndpoint {
     pub reason: String,
     /// Since when, RFC 3339.
     pub since: String,
+}
+
+fn is_first(priority: &u8) -> bool {
+    *priority == 0
 }
 
 /// The pod behind an endpoint.

@@ -183,8 +183,8 @@ mod tests {
         let spec = json!({"sources": [{"name": "a"}], "listeners": [{"name": "a", "port": 8080}, {"name": "b", "port": "x"}]});
         let error = object(spec, json!(null)).spec().expect_err("port is no number");
         assert_eq!(error.path, "spec.listeners[1].port");
-        let error = object(json!({"sources": [], "slowStart": {}}), json!(null)).spec().expect_err("unknown field");
-        assert!(error.to_string().contains("unknown field `slowStart`"), "{error}");
+        let error = object(json!({"sources": [], "slowSart": {}}), json!(null)).spec().expect_err("unknown field");
+        assert!(error.to_string().contains("unknown field `slowSart`"), "{error}");
     }
 
     #[test]

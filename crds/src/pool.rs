@@ -4,12 +4,15 @@
 mod algorithm;
 mod health;
 mod source;
+mod spread;
 
 pub use algorithm::{
-    Algorithm, AlgorithmType, ConsistentHash, HashKey, HashKeyType, HashTable, HashTableType, HeaderKey, LeastConnections, Ring,
+    Algorithm, AlgorithmType, Choices, ConsistentHash, CostClass, CostClassType, CostRoute, HashKey, HashKeyType, HashTable,
+    HashTableType, HeaderKey, LeastCost, Maglev, Ring,
 };
 pub use health::{ActiveCheck, ActiveCheckType, HealthCheck, HttpCheck, PassiveCheck, StatusRange};
 pub use source::{PortRef, ServiceSource, Source, StaticEndpoint, StaticSource};
+pub use spread::{SlowStart, Subsetting, ZoneAware};
 
 use crate::bounds;
 use crate::duration::Duration;
@@ -34,6 +37,15 @@ pub struct PoolSpec {
     /// How an endpoint is chosen.
     #[serde(default)]
     pub algorithm: Algorithm,
+    /// How an endpoint that has just become ready is spared; absent: it isn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<SlowStart>,
+    /// Prefer endpoints of the caller's own zone; absent: zones don't count. Not with `ConsistentHash`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone_aware: Option<ZoneAware>,
+    /// Let each sidecar use a part of the endpoints; absent: all. Not with `ConsistentHash`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subsetting: Option<Subsetting>,
     /// How sick endpoints are found.
     #[serde(default)]
     pub health_check: HealthCheck,

@@ -4,7 +4,8 @@
 //! The rights that it needs, and no more:
 //! - cluster-wide: `balancerpools` list, watch; `balancerpools/status` patch; `balancerendpoints` list, watch, create, patch,
 //!   delete; `services`, `pods`, `namespaces` list, watch; `endpointslices.discovery.k8s.io` list, watch;
-//!   `tokenreviews.authentication.k8s.io` create; its own `mutatingwebhookconfigurations` get, patch, by name;
+//!   `nodes` get (for the zones of sidecars); `tokenreviews.authentication.k8s.io` create; its own
+//!   `mutatingwebhookconfigurations` get, patch, by name;
 //! - in its own namespace: its own Secret get, update, by name.
 
 use crate::auth::Authenticator;
@@ -20,6 +21,7 @@ use crate::publish::Publisher;
 use crate::readiness::Readiness;
 use crate::registration::{self, REGISTRATION, WebhookPath};
 use crate::webhook::{self, SidecarSettings, Webhook};
+use crate::zones::Zones;
 use evenkeel_probe::Prober;
 use kube::{Client, Config};
 use std::hash::{BuildHasher, RandomState};
@@ -221,8 +223,8 @@ impl Serving {
     ) -> Result<(), CertError> {
         let Self { options, shared, stop } = self;
         let Shared { client, publisher, sessions, readiness, metrics: _ } = shared;
-        let authenticator = Authenticator::new(Arc::new(client.clone()));
-        let streams = feed::router(Feed::new(publisher, sessions, authenticator, Limits::default(), stop.clone()));
+        let gate = (Authenticator::new(Arc::new(client.clone())), Zones::new(Arc::new(client.clone())));
+        let streams = feed::router(Feed::new(publisher, sessions, gate, Limits::default(), stop.clone()));
         let streams = listen::serve(
             Listen {
                 listener: feed,

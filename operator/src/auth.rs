@@ -36,6 +36,8 @@ pub struct Identity {
     pub service_account: String,
     /// Its pod; absent for a token that is bound to none.
     pub pod: Option<PodRef>,
+    /// The node of its pod, where the API server says it (Kubernetes 1.30 and newer do).
+    pub node: Option<String>,
     /// When its token ends.
     pub expires: Option<SystemTime>,
 }
@@ -223,6 +225,7 @@ fn judge(status: TokenReviewStatus, expires: Option<SystemTime>) -> Result<Ident
         namespace: namespace.into(),
         service_account: service_account.into(),
         pod: pod.map(|(name, uid)| PodRef { name, uid }),
+        node: first("authentication.kubernetes.io/node-name"),
         expires,
     })
 }
@@ -300,6 +303,7 @@ pub(crate) mod tests {
         let extra = BTreeMap::from([
             ("authentication.kubernetes.io/pod-name".into(), vec!["app-0".into()]),
             ("authentication.kubernetes.io/pod-uid".into(), vec!["u-1".into()]),
+            ("authentication.kubernetes.io/node-name".into(), vec![format!("node-of-{namespace}")]),
         ]);
         let username = Some(format!("system:serviceaccount:{namespace}:default"));
         TokenReviewStatus {
@@ -314,6 +318,7 @@ pub(crate) mod tests {
     fn only_a_service_account_vouched_for_our_audience_is_let_in() {
         let identity = judge(vouched("shop", &["evenkeel"]), None).unwrap();
         assert_eq!((identity.namespace.as_str(), identity.name().as_str()), ("shop", "shop/app-0"));
+        assert_eq!(identity.node.as_deref(), Some("node-of-shop"));
         assert_eq!(judge(vouched("shop", &["https://kubernetes.default.svc"]), None), Err(AuthError::Audience));
         assert_eq!(judge(vouched("shop", &[]), None), Err(AuthError::Audience));
         let mut person = vouched("shop", &["evenkeel"]);

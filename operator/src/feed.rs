@@ -13,6 +13,7 @@ mod wanted;
 use crate::auth::{AuthError, Authenticator, Identity};
 use crate::listen::Peer;
 use crate::publish::Publisher;
+use crate::zones::Zones;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -48,6 +49,7 @@ pub struct Feed {
     publisher: Arc<Publisher>,
     sessions: Arc<Sessions>,
     authenticator: Authenticator,
+    zones: Arc<Zones>,
     limits: Limits,
     rate: Mutex<Rate>,
     rates: Mutex<Rates>,
@@ -55,17 +57,18 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// A feed of what `publisher` holds; its sessions say goodbye when `stop` turns true.
+    /// A feed of what `publisher` holds, to those whom the authenticator lets in and each with the zone of its node; its sessions
+    /// say goodbye when `stop` turns true.
     pub fn new(
         publisher: Arc<Publisher>,
         sessions: Arc<Sessions>,
-        authenticator: Authenticator,
+        (authenticator, zones): (Authenticator, Zones),
         limits: Limits,
         stop: watch::Receiver<bool>,
     ) -> Arc<Self> {
         let rate = Mutex::new(Rate::new(OPENS_PER_SECOND, OPENS_AT_ONCE, Instant::now()));
         let rates = Mutex::new(Rates::new(TRIES_PER_SECOND, TRIES_AT_ONCE));
-        Arc::new(Self { publisher, sessions, authenticator, limits, rate, rates, stop })
+        Arc::new(Self { publisher, sessions, authenticator, zones: zones.into(), limits, rate, rates, stop })
     }
 }
 
@@ -137,6 +140,8 @@ async fn open(
         publisher: feed.publisher.clone(),
         membership,
         namespace: identity.namespace.clone(),
+        node: identity.node.clone(),
+        zones: feed.zones.clone(),
         limits: feed.limits,
         lifetime: lifetime(&identity, wall, jitter, feed.limits.lifetime),
         jitter,

@@ -20,3 +20,4 @@ mod settle;
 pub mod status;
 pub mod webhook;
 pub mod write;
+pub mod zones;

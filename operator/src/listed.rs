@@ -138,13 +138,14 @@ fn listed(endpoint: &Endpoint, since: &Since) -> ListedEndpoint {
         Some((state, reason, since)) => (*state, *reason, since.clone()),
         None => (state(endpoint.health), "Unknown", String::new()),
     };
-    let Endpoint { id, ring_key, address, port, weight, zone, node, target, health: _ } = endpoint.clone();
+    let Endpoint { id, ring_key, address, port, weight, priority, zone, node, target, health: _ } = endpoint.clone();
     ListedEndpoint {
         id,
         ring_key,
         address: address.to_string(),
         port,
         weight,
+        priority,
         zone,
         node,
         target_ref: target.map(|t| TargetRef { name: t.name, uid: t.uid }),
@@ -286,10 +287,22 @@ mod tests {
     }
 
     #[test]
+    fn a_backup_is_listed_with_its_priority_and_its_change_is_written() {
+        let mut scene = Scene::new(endpoints(1..2));
+        scene.settle("monday");
+        assert_eq!(scene.there[&key("web-1")].spec.endpoints[0].priority, 0);
+        let sources = json!([{"name": "svc", "priority": 1, "service": {"name": "web", "port": "http"}}]);
+        scene.state.respec(&pool(2, json!({"sources": sources})));
+        scene.slice(endpoints(1..2));
+        assert_eq!(scene.settle("tuesday"), ["web-1"]);
+        assert_eq!(scene.there[&key("web-1")].spec.endpoints[0].priority, 1);
+    }
+
+    #[test]
     fn after_a_restart_with_a_refused_spec_no_object_says_usable_for_ever() {
         let mut scene = Scene::new(endpoints(1..2));
         scene.settle("monday");
-        scene.state = PoolState::new(&pool(2, json!({"slowStart": {}})));
+        scene.state = PoolState::new(&pool(2, json!({"mirrors": {}})));
         assert_eq!(scene.settle("tuesday"), ["-web-1"]);
     }
 

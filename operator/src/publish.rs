@@ -191,32 +191,34 @@ impl Publisher {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use evenkeel_wire::{Algorithm, Retry};
+
+    /// The least that a policy says.
+    pub(crate) fn policy() -> Arc<Policy> {
+        Arc::new(Policy {
+            requires: Vec::new(),
+            generation: 3,
+            listeners: Vec::new(),
+            algorithm: Algorithm::RoundRobin,
+            slow_start: None,
+            zone_aware: false,
+            subset: None,
+            active: None,
+            passive: None,
+            panic_threshold: 50,
+            retry: Retry { max_retries: 0, on: Vec::new() },
+            connect_timeout_ms: 1_000,
+        })
+    }
 
     fn pool(name: &str) -> PoolName {
         format!("shop/{name}").parse().unwrap()
     }
 
     fn put(name: &str) -> Change {
-        Change::Put {
-            pool: pool(name),
-            created: 0,
-            policy: Arc::new(Policy {
-                requires: Vec::new(),
-                generation: 3,
-                listeners: Vec::new(),
-                algorithm: Algorithm::RoundRobin,
-                active: None,
-                passive: None,
-                panic_threshold: 50,
-                retry: Retry { max_retries: 0, on: Vec::new() },
-                connect_timeout_ms: 1_000,
-            }),
-            endpoints: Arc::new([]),
-            consumers: ConsumerRule::Same,
-        }
+        Change::Put { pool: pool(name), created: 0, policy: policy(), endpoints: Arc::new([]), consumers: ConsumerRule::Same }
     }
 
     #[test]

@@ -86,8 +86,11 @@ pub fn due(before: &PoolStatus, desired: &PoolStatus, written: Option<Instant>, 
 
 fn accepted(pool: &PoolState) -> Verdict {
     match pool.acceptance() {
-        Acceptance::Accepted(warnings) if warnings.is_empty() => Verdict::new(true, "Accepted", "the spec is in force"),
         Acceptance::Accepted(warnings) => {
+            let warnings = [&warnings[..], &pool.remarks()].concat();
+            if warnings.is_empty() {
+                return Verdict::new(true, "Accepted", "the spec is in force");
+            }
             let message = format!("the spec is in force; {}", warnings.join("; "));
             Verdict::new(true, "AcceptedWithWarnings", message)
         }
@@ -212,6 +215,19 @@ mod tests {
     }
 
     #[test]
+    fn what_the_list_leaves_without_effect_is_a_warning() {
+        let mut zoned = listening();
+        zoned["zoneAware"] = json!({});
+        let accepted = |endpoint| {
+            let status = desired(&stepped(vec![endpoint], zoned.clone()), &sync(0, 0), &PoolStatus::default(), "now");
+            (status.conditions[0].reason.clone(), status.conditions[0].message.clone())
+        };
+        let (reason, message) = accepted(endpoint("1", 1));
+        assert!(reason == "AcceptedWithWarnings" && message.contains("no endpoint has a zone"), "{reason}: {message}");
+        assert_eq!(accepted(SliceEndpoint { zone: Some("a".into()), ..endpoint("1", 1) }).0, "Accepted");
+    }
+
+    #[test]
     fn each_trouble_has_its_own_reason() {
         let reason = |state: &PoolState, sync: &Sync, n: usize| {
             desired(state, sync, &PoolStatus::default(), "now").conditions[n].reason.clone()
@@ -224,7 +240,7 @@ mod tests {
         assert_eq!(reason(&empty, &refused, 2), "Refused");
         let elsewhere = json!({"sources": [{"name": "x", "service": {"name": "none"}}]});
         assert_eq!(reason(&stepped(Vec::new(), elsewhere), &sync(0, 0), 1), "ServiceNotFound");
-        let unread = stepped(Vec::new(), json!({"slowStart": {}}));
+        let unread = stepped(Vec::new(), json!({"mirrors": {}}));
         let status = desired(&unread, &sync(0, 0), &PoolStatus::default(), "now");
         let nothing = [("False", "InvalidSpec"), ("Unknown", "NotAccepted"), ("False", "NotAccepted"), ("False", "NotAccepted")];
         assert_eq!(said(&status), nothing);

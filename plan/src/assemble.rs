@@ -7,6 +7,15 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 
+/// What one source found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The source's priority.
+    pub priority: u8,
+    /// Its candidates.
+    pub candidates: Vec<Candidate>,
+}
+
 /// What a source found at one address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
@@ -59,19 +68,20 @@ pub fn static_candidates(source: &StaticSource) -> Vec<Candidate> {
     source.endpoints.iter().map(candidate).collect()
 }
 
-/// One list of all sources, given in the spec's order: the earlier wins where two name the same endpoint. What
-/// terminates and no longer serves is left out; what checks say comes later. Sorted by ring key, then id.
-pub fn assemble(sources: Vec<Vec<Candidate>>) -> Vec<wire::Endpoint> {
+/// One list of all sources, given in the spec's order: the earlier wins where two name the same endpoint, with its priority and
+/// all. What terminates and no longer serves is left out; what checks say comes later. Sorted by ring key, then id.
+pub fn assemble(sources: Vec<Found>) -> Vec<wire::Endpoint> {
     let mut by_key = BTreeMap::new();
     let mut claimed = std::collections::BTreeSet::new();
-    for candidate in sources.into_iter().flatten() {
+    let of_source = |Found { priority, candidates }| candidates.into_iter().map(move |candidate| (priority, candidate));
+    for (priority, candidate) in sources.into_iter().flat_map(of_source) {
         let id = id(&candidate);
         if claimed.insert(id.clone())
             && let Some(health) = health(&candidate)
             && let Entry::Vacant(slot) = by_key.entry((ring_key(&candidate, &id), id))
         {
             let (ring_key, id) = slot.key().clone();
-            slot.insert(endpoint(candidate, id, ring_key, health));
+            slot.insert(endpoint(candidate, priority, (id, ring_key), health));
         }
     }
     by_key.into_values().collect()
@@ -105,8 +115,8 @@ fn health(candidate: &Candidate) -> Option<wire::Health> {
     }
 }
 
-fn endpoint(candidate: Candidate, id: String, ring_key: String, health: wire::Health) -> wire::Endpoint {
+fn endpoint(candidate: Candidate, priority: u8, (id, ring_key): (String, String), health: wire::Health) -> wire::Endpoint {
     let Candidate { address, port, weight, zone, node, pod, ready: _, serving: _, terminating: _ } = candidate;
     let target = pod.map(|Pod { namespace, name, uid, stateful: _ }| wire::Target { namespace, name, uid });
-    wire::Endpoint { id, ring_key, address: address.to_canonical(), port, weight, zone, node, target, health }
+    wire::Endpoint { id, ring_key, address: address.to_canonical(), port, weight, priority, zone, node, target, health }
 }

@@ -5,12 +5,14 @@ mod algorithm;
 mod health;
 mod rule;
 mod sources;
+mod spread;
 
 use crate::Rejection;
 use evenkeel_crds::bounds;
 use evenkeel_crds::pool::{self, Consumers, FromNamespaces, PoolSpec, Retry, RetryOn};
 use evenkeel_wire as wire;
 use rule::{at, form, unique, within};
+use spread::Spread;
 
 /// Where a spec is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,24 +34,30 @@ pub struct Compiled {
 
 /// Makes a policy of a spec, defaults filled in, or says which rule it breaks first.
 pub fn compile(spec: &PoolSpec, generation: i64, mode: Mode) -> Result<Compiled, Rejection> {
-    let PoolSpec { listeners, consumers, sources, algorithm, health_check, retry, timeouts } = spec;
+    let PoolSpec { listeners, consumers, sources, algorithm, health_check, retry, timeouts, .. } = spec;
     let mut warnings = Vec::new();
     let listeners = compile_listeners(listeners)?;
     check_consumers(consumers, mode, &mut warnings)?;
     sources::check(sources, mode)?;
     let algorithm = algorithm::compile(algorithm)?;
+    let Spread { slow_start, zone_aware, subset } = spread::compile(spec, &algorithm)?;
     let (active, passive) = health::compile(health_check)?;
     let retry = compile_retry(retry, &mut warnings)?;
     let connect = rule::time("spec.timeouts.connect", timeouts.connect, bounds::CONNECT_TIMEOUT)?;
     if listeners.is_empty() {
         warnings.push("spec.listeners is empty: no sidecar listens for this pool".into());
     }
-    warnings.extend(algorithm::unkeyed_listeners(&algorithm, &listeners));
+    warnings.extend(sources::unneeded_priority(sources));
+    warnings.extend(algorithm::unfit_listeners(&algorithm, &listeners));
+    warnings.extend(spread::unheeded_slow_start(slow_start, &algorithm));
     let policy = wire::Policy {
-        requires: Vec::new(),
+        requires: sources::requires(sources),
         generation,
         listeners,
         algorithm,
+        slow_start,
+        zone_aware,
+        subset,
         active,
         passive,
         panic_threshold: health_check.panic_threshold,

@@ -7,7 +7,9 @@ mod assemble;
 mod compile;
 pub mod document;
 mod rejection;
+mod remark;
 
-pub use assemble::{Candidate, Pod, assemble, static_candidates};
+pub use assemble::{Candidate, Found, Pod, assemble, static_candidates};
 pub use compile::{Compiled, Mode, compile};
 pub use rejection::Rejection;
+pub use remark::remarks;

@@ -108,6 +108,24 @@ pub enum Rejection {
         /// What is wrong with it.
         refusal: Refusal,
     },
+    /// A number that must be a prime.
+    #[error("{field} is {value}, which is no prime; the nearest is {nearest}")]
+    NotPrime {
+        /// The field.
+        field: String,
+        /// Its value.
+        value: u32,
+        /// A prime that is as near as any.
+        nearest: u32,
+    },
+    /// Two settings that exclude each other.
+    #[error("{field} doesn't go with type: ConsistentHash: {why}; remove it or choose another algorithm")]
+    NotWithHash {
+        /// The field.
+        field: &'static str,
+        /// Why not.
+        why: &'static str,
+    },
     /// A value that must not exceed another.
     #[error("{field} is {value}, more than {other}, which is {limit}; make it at most that")]
     Exceeds {
@@ -127,13 +145,13 @@ impl Rejection {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::OutOfBounds { .. } | Self::TimeOutOfBounds { .. } => "OutOfBounds",
-            Self::Malformed { .. } => "InvalidValue",
+            Self::Malformed { .. } | Self::NotPrime { .. } => "InvalidValue",
             Self::Duplicate { .. } => "DuplicateValue",
             Self::ReservedPort { .. } => "ReservedPort",
             Self::MemberMissing { .. } | Self::MemberForeign { .. } | Self::SourceMembers { .. } => "UnionMismatch",
             Self::StaticInCluster { .. } | Self::ServiceInEmbedded { .. } => "SourceNotSupported",
             Self::Address { .. } => "AddressNotAllowed",
-            Self::Exceeds { .. } => "ContradictingValues",
+            Self::Exceeds { .. } | Self::NotWithHash { .. } => "ContradictingValues",
         }
     }
 }

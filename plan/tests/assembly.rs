@@ -1,8 +1,13 @@
 //! One list of all sources: identity, ring key, verdict, order.
 
-use evenkeel_plan::{Candidate, Pod, assemble};
-use evenkeel_wire::Health;
+use evenkeel_plan::{Candidate, Found, Pod};
+use evenkeel_wire::{Endpoint, Health};
 use proptest::prelude::*;
+
+/// Sources of the same priority.
+fn assemble(sources: Vec<Vec<Candidate>>) -> Vec<Endpoint> {
+    evenkeel_plan::assemble(sources.into_iter().map(|candidates| Found { priority: 0, candidates }).collect())
+}
 
 fn host(address: &str) -> Candidate {
     Candidate {
@@ -53,6 +58,14 @@ fn the_earlier_source_wins() {
     let list = assemble(vec![vec![heavy], vec![host("10.0.0.1"), host("10.0.0.2")]]);
     let weights: Vec<u16> = list.iter().map(|e| e.weight).collect();
     assert_eq!(weights, [300, 100]);
+}
+
+#[test]
+fn an_endpoint_has_the_priority_of_the_first_source_that_names_it() {
+    let found = |priority, hosts: &[&str]| Found { priority, candidates: hosts.iter().map(|address| host(address)).collect() };
+    let list = evenkeel_plan::assemble(vec![found(1, &["10.0.0.2", "10.0.0.3"]), found(0, &["10.0.0.1", "10.0.0.2"])]);
+    let priorities: Vec<(&str, u8)> = list.iter().map(|e| (e.id.as_str(), e.priority)).collect();
+    assert_eq!(priorities, [("10.0.0.1:80", 0), ("10.0.0.2:80", 1), ("10.0.0.3:80", 1)]);
 }
 
 #[test]

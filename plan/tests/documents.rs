@@ -29,8 +29,8 @@ fn what_the_cluster_adds_may_stay_in() {
 
 #[test]
 fn an_unknown_field_is_named_with_its_document_and_line() {
-    let said = error(&format!("{GOOD}---\n{}  slowStart: {{window: 30s}}\n", GOOD.replace("name: a", "name: b")));
-    for part in ["document 2 (b)", "spec.slowStart: unknown field `slowStart`", "line 12"] {
+    let said = error(&format!("{GOOD}---\n{}  slowSart: {{window: 30s}}\n", GOOD.replace("name: a", "name: b")));
+    for part in ["document 2 (b)", "spec.slowSart: unknown field `slowSart`", "line 12"] {
         assert!(said.contains(part), "{said}");
     }
     let said = error(&GOOD.replace("port: 9001", "prot: 9001"));

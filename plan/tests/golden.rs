@@ -3,7 +3,7 @@
 
 use evenkeel_crds::pool::{PoolSpec, Source};
 use evenkeel_plan::document::{self, Document};
-use evenkeel_plan::{Candidate, Mode, Pod, assemble, compile, static_candidates};
+use evenkeel_plan::{Candidate, Found, Mode, Pod, assemble, compile, remarks, static_candidates};
 use evenkeel_wire::{Health, ServerFrame};
 use std::path::{Path, PathBuf};
 
@@ -48,12 +48,13 @@ fn service_candidates(service: &str) -> Vec<Candidate> {
     vec![pod(0, true, true, false), pod(1, false, true, false), pod(2, false, false, false), pod(3, false, false, true)]
 }
 
-fn candidates(source: &Source) -> Vec<Candidate> {
-    match (&source.fixed, &source.service) {
+fn found(source: &Source) -> Found {
+    let candidates = match (&source.fixed, &source.service) {
         (Some(fixed), _) => static_candidates(fixed),
         (None, Some(service)) => service_candidates(&service.name),
         (None, None) => Vec::new(),
-    }
+    };
+    Found { priority: source.priority, candidates }
 }
 
 fn frames(document: &Document, mode: Mode) -> Vec<u8> {
@@ -61,7 +62,8 @@ fn frames(document: &Document, mode: Mode) -> Vec<u8> {
     let PoolSpec { sources, .. } = spec;
     let compiled = compile(spec, 1, mode).unwrap_or_else(|rejection| panic!("{name}: {rejection}"));
     assert_eq!(compiled.warnings, Vec::<String>::new(), "{name}");
-    let mut endpoints = assemble(sources.iter().map(candidates).collect());
+    let mut endpoints = assemble(sources.iter().map(found).collect());
+    assert_eq!(remarks(&compiled.policy, &endpoints), Vec::<String>::new(), "{name}");
     for endpoint in endpoints.iter_mut().filter(|e| e.port == 9004 && e.health == Health::Usable) {
         endpoint.health = Health::Down;
     }
@@ -71,7 +73,7 @@ fn frames(document: &Document, mode: Mode) -> Vec<u8> {
 #[test]
 fn every_example_compiles_to_its_golden_frames() {
     let (embedded, cluster) = (examples("examples"), examples("examples/cluster"));
-    assert!(embedded.len() >= 4 && cluster.len() >= 2);
+    assert!(embedded.len() >= 15 && cluster.len() >= 3);
     let all = embedded.iter().map(|d| (d, Mode::Embedded)).chain(cluster.iter().map(|d| (d, Mode::Cluster)));
     for (document, mode) in all {
         let golden = root().join(format!("plan/tests/golden/{}.jsonl", document.name.name));

@@ -1,6 +1,6 @@
 //! What only the meaning of a spec decides: which sources go where, and what is accepted with a warning.
 
-use evenkeel_plan::{Mode, Rejection, compile, document};
+use evenkeel_plan::{Mode, Rejection, compile, document, remarks};
 use evenkeel_wire as wire;
 
 fn spec(body: &str) -> evenkeel_crds::pool::PoolSpec {
@@ -84,6 +84,106 @@ fn what_has_no_effect_is_said() {
     assert!(warn(&consumers, Mode::Embedded).contains("spec.consumers has no effect"));
     let retry = format!("{SERVICE}  retry: {{maxRetries: 2, retryOn: [StaleConnection]}}\n");
     assert!(warn(&retry, Mode::Cluster).contains("retryOn lacks ConnectFailure"));
+    let hash = |more| {
+        format!(
+            "{SERVICE}  slowStart: {{}}\n  algorithm: {{type: ConsistentHash, consistentHash: {{keys: [{{type: SourceIP}}]{more}}}}}\n"
+        )
+    };
+    assert!(warn(&hash(""), Mode::Cluster).contains("spec.slowStart has no effect on consistent hashing"));
+    assert!(!warn(&hash(", hashBalanceFactor: 125"), Mode::Cluster).contains("slowStart"));
+    let whole = format!("{SERVICE}  slowStart: {{minWeightPercent: 100}}\n");
+    assert!(warn(&whole, Mode::Cluster).contains("start with 100 percent"));
+    let cost = format!("{SERVICE}  algorithm: {{type: LeastCost}}\n  listeners: [{{name: raw, port: 18081, protocol: TCP}}]\n");
+    assert!(warn(&cost, Mode::Cluster).contains("listener raw: a TCP connection has neither a path nor a length"));
+    let alike = "  sources: [{name: a, priority: 2, service: {name: a}}, {name: b, priority: 2, service: {name: b}}]\n";
+    assert!(warn(alike, Mode::Cluster).contains("priority has no effect, since it is 2 for each source"));
+}
+
+#[test]
+fn members_may_be_absent_where_all_their_settings_have_defaults() {
+    let algorithm = |text: &str| {
+        let body = format!("{SERVICE}  algorithm: {text}\n");
+        compile(&spec(&body), 1, Mode::Cluster).expect("accepted").policy.algorithm
+    };
+    assert_eq!(algorithm("{type: Random}"), wire::Algorithm::Random);
+    assert_eq!(algorithm("{type: ResponseTimeWeighted}"), wire::Algorithm::ResponseTimeWeighted);
+    assert_eq!(algorithm("{type: LeastResponseTime}"), wire::Algorithm::LeastResponseTime { choice_count: 2 });
+    let class = wire::CostClass::Route { segments: 2 };
+    assert_eq!(algorithm("{type: LeastCost}"), wire::Algorithm::LeastCost { choice_count: 2, class: class.clone() });
+    let bare = "{type: LeastCost, leastCost: {choiceCount: 0, class: {}}}";
+    assert_eq!(algorithm(bare), wire::Algorithm::LeastCost { choice_count: 0, class });
+    let table = |text: &str| match algorithm(&format!(
+        "{{type: ConsistentHash, consistentHash: {{keys: [{{type: SourceIP}}], table: {text}}}}}"
+    )) {
+        wire::Algorithm::ConsistentHash { table, .. } => table,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(table("{}"), wire::Table::Ring { virtual_nodes: 150 });
+    assert_eq!(table("{type: Maglev}"), wire::Table::Maglev { size: 65_537 });
+    assert_eq!(table("{type: Rendezvous}"), wire::Table::Rendezvous);
+}
+
+#[test]
+fn every_prime_within_bounds_is_a_table_size_and_nothing_else() {
+    let verdict = |size: u32| {
+        let table = format!("{{type: Maglev, maglev: {{tableSize: {size}}}}}");
+        let body = format!(
+            "{SERVICE}  algorithm: {{type: ConsistentHash, consistentHash: {{keys: [{{type: SourceIP}}], table: {table}}}}}\n"
+        );
+        compile(&spec(&body), 1, Mode::Cluster).map(|_| ())
+    };
+    for prime in [2, 3, 5, 251, 65_537, 655_373, 5_000_011] {
+        assert_eq!(verdict(prime), Ok(()), "{prime}");
+    }
+    // 5,000,001 and 4,999,696 are products of large factors: 3 × 1,666,667 and 2,236².
+    for (composite, near) in [(4, 3), (9, 7), (65_536, 65_537), (4_999_696, 4_999_693)] {
+        let Err(Rejection::NotPrime { nearest, .. }) = verdict(composite) else { panic!("{composite} is accepted") };
+        assert_eq!((nearest, verdict(nearest)), (near, Ok(())), "{composite}");
+    }
+}
+
+#[test]
+fn priority_is_a_required_feature_and_preferences_are_not() {
+    let policy = |body: &str| compile(&spec(body), 1, Mode::Cluster).expect("accepted").policy;
+    let two = "  sources: [{name: a, service: {name: a}}, {name: b, priority: 1, service: {name: b}}]\n";
+    assert_eq!(policy(two).requires, [wire::feature::PRIORITY]);
+    let soft = policy(&format!("{SERVICE}  slowStart: {{}}\n  zoneAware: {{}}\n  subsetting: {{size: 3}}\n"));
+    assert_eq!(soft.requires, Vec::<String>::new());
+    assert_eq!(soft.slow_start, Some(wire::SlowStart { window_ms: 30_000, min_weight_percent: 10 }));
+    assert_eq!((soft.zone_aware, soft.subset), (true, Some(wire::Subset { size: 3 })));
+}
+
+#[test]
+fn what_the_list_leaves_without_effect_is_said() {
+    let endpoint = |n: usize, zone: Option<&str>| wire::Endpoint {
+        id: n.to_string(),
+        ring_key: n.to_string(),
+        address: [10, 0, 0, 1].into(),
+        port: 80,
+        weight: 100,
+        priority: 0,
+        zone: zone.map(String::from),
+        node: None,
+        target: None,
+        health: wire::Health::Usable,
+    };
+    let said = |more: &str, count: usize, zone| {
+        let policy = compile(&spec(&format!("{SERVICE}{more}")), 1, Mode::Cluster).expect("accepted").policy;
+        let list: Vec<_> = (0..count).map(|n| endpoint(n, zone)).collect();
+        remarks(&policy, &list).join("; ")
+    };
+    assert!(said("  zoneAware: {}\n", 2, None).contains("spec.zoneAware has no effect"));
+    assert_eq!(said("  zoneAware: {}\n", 2, Some("a")), "");
+    assert_eq!(said("  zoneAware: {}\n", 0, None), "", "an empty list has other troubles");
+    assert!(said("  subsetting: {size: 3}\n", 3, None).contains("spec.subsetting has no effect: there are 3 endpoints"));
+    assert_eq!(said("  subsetting: {size: 3}\n", 4, None), "");
+    let hash = |table: &str| {
+        format!("  algorithm: {{type: ConsistentHash, consistentHash: {{keys: [{{type: SourceIP}}], table: {table}}}}}\n")
+    };
+    assert!(said(&hash("{type: Rendezvous}"), 1_001, None).contains("1001 endpoints are more than its 1000"));
+    assert_eq!(said(&hash("{type: Rendezvous}"), 1_000, None), "");
+    assert!(said(&hash("{type: Maglev, maglev: {tableSize: 3}}"), 4, None).contains("more than its 3"));
+    assert_eq!(said(&hash("{type: Ring}"), 1_001, None), "");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 const HELP: &str = "Evenkeel sidecar, live view (read only, loopback only)
 
-  GET /table     pools, listeners and endpoints as they are now: health, ejection, in-flight, weight (JSON)
+  GET /table     pools and endpoints as they are now: algorithm, health, ejection, in-flight, priority, weight (JSON)
   GET /healthz   this process answers
 
 Metrics and probes are on the other port (--metrics-address, 16081): /metrics /livez /readyz /startupz

@@ -41,6 +41,10 @@ pub struct Config {
     pub access_log: bool,
     /// The pod's own address, if this is a pod.
     pub pod_ip: Option<IpAddr>,
+    /// The zone that this process is in; absent: what the operator says, if there is one.
+    pub zone: Option<String>,
+    /// What tells this process from others that use the same pools.
+    pub name: String,
     /// The longest that open connections hold up the end.
     pub drain_timeout: Duration,
     /// Where all randomness comes from.
@@ -126,7 +130,7 @@ enum Plane {
 
 /// Binds everything and, in the embedded mode, serves the files' pools.
 pub async fn start(config: Config) -> Result<Bound, StartError> {
-    let Config { source, admin, metrics, workers, excluded, access_log, pod_ip, drain_timeout, seed } = config;
+    let Config { source, admin, metrics, workers, excluded, access_log, pod_ip, zone, name, drain_timeout, seed } = config;
     if !admin.ip().to_canonical().is_loopback() {
         return Err(StartError::AdminNotLoopback(admin));
     }
@@ -147,7 +151,8 @@ pub async fn start(config: Config) -> Result<Bound, StartError> {
         Source::Feed(settings) => (settings.addresses, format!("the operator at {}", settings.uri)),
     };
     let own = BTreeSet::from([admin.1.port(), metrics.1.port()]);
-    let rules = Rules { addresses, excluded, own, seed: rng.next_u64() };
+    let identity = evenkeel_balance::key_hash(name.as_bytes());
+    let rules = Rules { addresses, excluded, own, zone, identity, seed: rng.next_u64() };
     let status = Arc::new(Status::new(waits_for));
     let mut control = Control::new(table.clone(), registry.clone(), ports, rules);
     let (reload, reloads) = mpsc::channel(1);

@@ -3,6 +3,7 @@
 use crate::app::{Config, Source};
 use crate::control::feed::{Ca, Settings};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use evenkeel_crds::bounds;
 use evenkeel_plan::Mode;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -78,6 +79,12 @@ pub struct Run {
     /// The address that keys of type SourceIP mean for clients on loopback; [default: theirs, which is the same in each pod]
     #[arg(long, value_name = "IP", env = "POD_IP")]
     pod_ip: Option<String>,
+    /// The zone that this process is in, for pools that are `zoneAware`; [default: with --feed what the operator says, else none]
+    #[arg(long, value_name = "ZONE", env = "EVENKEEL_ZONE")]
+    zone: Option<String>,
+    /// The name by which this process is told from others, for pools with `subsetting`; [default: the host's, in a pod the pod's]
+    #[arg(long, value_name = "NAME", env = "EVENKEEL_NAME")]
+    name: Option<String>,
     /// Live view; loopback only.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:16080")]
     admin_address: SocketAddr,
@@ -145,6 +152,9 @@ pub enum UsageError {
     /// Not an address.
     #[error("--pod-ip (POD_IP) is `{0}`; write an IPv4 or IPv6 address")]
     PodIp(String),
+    /// Not a zone.
+    #[error("--zone (EVENKEEL_ZONE) is `{0}`; write 1 to 63 characters, as in the zones of endpoints")]
+    Zone(String),
     /// Not a port.
     #[error("--exclude-ports has `{0}`; write port numbers, by commas")]
     Port(String),
@@ -170,6 +180,8 @@ impl Run {
             excluded: self.excluded()?,
             access_log: self.access_log,
             pod_ip: self.pod_ip()?,
+            zone: self.zone()?,
+            name: self.name(),
             drain_timeout: Duration::from_secs(self.drain_timeout.into()),
             seed,
         })
@@ -213,6 +225,26 @@ impl Run {
     fn pod_ip(&self) -> Result<Option<IpAddr>, UsageError> {
         let given = self.pod_ip.as_deref().map(str::trim).filter(|address| !address.is_empty());
         given.map(|address| address.parse().map_err(|_| UsageError::PodIp(address.into()))).transpose()
+    }
+
+    /// Given as nothing counts as not given: so a template may leave it empty.
+    fn zone(&self) -> Result<Option<String>, UsageError> {
+        let given = self.zone.as_deref().map(str::trim).filter(|zone| !zone.is_empty());
+        match given {
+            Some(zone) if !bounds::ZONE_LENGTH.hold(zone.chars().count() as u64) => {
+                Err(UsageError::Zone(zone.chars().take(80).collect()))
+            }
+            zone => Ok(zone.map(str::to_owned)),
+        }
+    }
+
+    /// In a pod the host's name is the pod's, which is unique in its namespace only.
+    fn name(&self) -> String {
+        if let Some(name) = self.name.as_deref().map(str::trim).filter(|name| !name.is_empty()) {
+            return name.to_owned();
+        }
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        format!("{}/{}", self.namespace.as_deref().unwrap_or_default(), host.trim())
     }
 
     fn excluded(&self) -> Result<BTreeSet<u16>, UsageError> {
@@ -264,6 +296,18 @@ mod tests {
     }
 
     #[test]
+    fn zone_and_name_are_as_given_and_pods_of_one_name_in_two_namespaces_differ() {
+        let of = |arguments: &[&str]| {
+            let config = config(&[&["--pools", "a.yaml"], arguments].concat()).expect("a good configuration");
+            (config.zone, config.name)
+        };
+        assert_eq!(of(&["--zone", "a", "--name", "one"]), (Some("a".into()), "one".into()));
+        assert_eq!(of(&["--zone", "", "--name", ""]).0, None);
+        assert_ne!(of(&["--namespace", "shop"]).1, of(&["--namespace", "stock"]).1);
+        assert_eq!(of(&["--namespace", "shop"]).1, of(&["--namespace", "shop"]).1);
+    }
+
+    #[test]
     fn an_address_in_brackets_is_a_host() {
         let settings = settings(&["--feed", "https://[::1]:1234/", "--feed-ca", "ca.pem", "--pools-wanted", "shop/a"]);
         assert_eq!((settings.host.as_str(), settings.port), ("::1", 1234));
@@ -277,6 +321,8 @@ mod tests {
         assert!(with(&["--pools-wanted", "a"]).is_err_and(|text| text.contains("NAMESPACE/a")));
         assert!(with(&["--pools-wanted", "a/b", "--exclude-ports", "80,x"]).is_err_and(|text| text.contains("`x`")));
         assert!(with(&["--pools-wanted", "a/b", "--pod-ip", "10.0.0"]).is_err_and(|text| text.contains("`10.0.0`")));
+        let long: &'static str = Box::leak("z".repeat(64).into_boxed_str());
+        assert!(with(&["--pools-wanted", "a/b", "--zone", long]).is_err_and(|text| text.contains("--zone")));
         let plain = config(&["--feed", "http://operator.svc", "--feed-ca", "ca.pem", "--pools-wanted", "a/b"]);
         assert!(matches!(plain, Err(UsageError::Url(_))));
     }

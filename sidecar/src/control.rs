@@ -11,7 +11,7 @@ use crate::listen::Ports;
 use crate::metrics::Registry;
 use crate::table::{Member, PoolEntry, Table};
 use arc_swap::ArcSwap;
-use evenkeel_balance::{Book, Health};
+use evenkeel_balance::{Book, Health, Loads};
 use evenkeel_plan::{Mode, address};
 use evenkeel_wire::{self as wire, Policy, PoolName};
 use refusal::Refusal;
@@ -40,6 +40,8 @@ pub(crate) struct Control {
     ports: Ports,
     pub(crate) rules: Rules,
     pools: BTreeMap<PoolName, InUse>,
+    /// Of the whole process: what an endpoint gets through one pool weighs in all (ADR 4).
+    loads: Arc<Loads>,
     /// Ports that a pool waits for: they aren't closed when they come free, so that no client is turned away meanwhile.
     claimed: BTreeSet<u16>,
     /// Listeners that are left out, so that it is said once and not with each revision.
@@ -55,6 +57,10 @@ pub(crate) struct Rules {
     pub(crate) excluded: BTreeSet<u16>,
     /// Ports that the process itself needs: no pool gets them.
     pub(crate) own: BTreeSet<u16>,
+    /// The zone that this process is in.
+    pub(crate) zone: Option<String>,
+    /// What tells this process from others that use the same pools.
+    pub(crate) identity: u64,
     /// Seeds the pools' own randomness.
     pub(crate) seed: u64,
 }
@@ -72,7 +78,8 @@ struct InUse {
 
 impl Control {
     pub(crate) fn new(table: Arc<ArcSwap<Table>>, registry: Arc<Registry>, ports: Ports, rules: Rules) -> Self {
-        Self { table, registry, ports, rules, pools: BTreeMap::new(), claimed: BTreeSet::new(), left_out: BTreeSet::new() }
+        let (pools, loads) = (BTreeMap::new(), Arc::new(Loads::new()));
+        Self { table, registry, ports, rules, pools, loads, claimed: BTreeSet::new(), left_out: BTreeSet::new() }
     }
 
     /// Puts a pool into use, or says why not and changes nothing.
@@ -91,12 +98,9 @@ impl Control {
         let before = self.pools.insert(name.clone(), in_use);
         self.publish();
         self.settle(&name, before);
-        tracing::info!(
-            pool = entry.label(),
-            revision = entry.revision(),
-            endpoints = entry.balance().members().len(),
-            "pool in use"
-        );
+        let (revision, endpoints) = (entry.revision(), entry.balance().members().len());
+        let ports: Vec<u16> = self.listeners(&incoming.policy).map(|listener| listener.port).collect();
+        tracing::info!(pool = entry.label(), revision, endpoints, ?ports, "pool in use");
         self.note_left_out(&name, &incoming.policy);
         Ok(())
     }
@@ -109,6 +113,24 @@ impl Control {
         self.registry.remove(name);
         self.left_out.retain(|(pool, _)| pool != name);
         tracing::info!(pool = %name, reason, "pool removed");
+    }
+
+    /// The zone of this process is known now: pools that prefer it do so from here on.
+    pub(crate) fn set_zone(&mut self, zone: &str) {
+        if self.rules.zone.as_deref() == Some(zone) {
+            return;
+        }
+        tracing::info!(zone, "this process's zone");
+        self.rules.zone = Some(zone.to_owned());
+        for (name, in_use) in self.pools.iter_mut().filter(|(_, in_use)| in_use.entry.policy().zone_aware) {
+            let records = in_use.entry.balance().members().to_vec();
+            let Ok(config) = convert::config(in_use.entry.policy(), &self.rules) else { continue };
+            match evenkeel_balance::Pool::try_new(config, records, self.rules.seed_of(name, in_use.entry.revision())) {
+                Ok(balance) => in_use.entry = Arc::new(in_use.entry.with_balance(balance)),
+                Err(error) => tracing::error!(pool = %name, %error, "the pool goes on without a zone"),
+            }
+        }
+        self.publish();
     }
 
     /// The pools in use with their revisions.
@@ -221,7 +243,7 @@ impl Control {
         let metrics = self.registry.pool(name);
         let floor: BTreeMap<_, _> = endpoints.iter().map(|endpoint| (endpoint.id.clone(), endpoint.health)).collect();
         let failing = before.map(|before| before.still_failing(policy, endpoints)).unwrap_or_default();
-        let book = before.map(|before| before.book.clone()).unwrap_or_default();
+        let book = before.map_or_else(|| Arc::new(Book::sharing(&self.loads)), |before| before.book.clone());
         let now = Instant::now();
         let mut records = Vec::with_capacity(endpoints.len());
         let mut members = BTreeMap::new();
@@ -236,9 +258,9 @@ impl Control {
             members.insert(record.id().to_owned(), member);
             records.push(record);
         }
-        // Of the revision too: else each revision would begin its turns with the same endpoint.
-        let seed = self.rules.seed ^ evenkeel_balance::key_hash(format!("{name} {revision}").as_bytes());
-        let balance = evenkeel_balance::Pool::try_new(convert::config(policy), records, seed).map_err(Refusal::Build)?;
+        let config = convert::config(policy, &self.rules)?;
+        let balance =
+            evenkeel_balance::Pool::try_new(config, records, self.rules.seed_of(name, *revision)).map_err(Refusal::Build)?;
         let entry =
             PoolEntry::new(name.clone(), *revision, Arc::new(policy.clone()), balance, members.values().cloned(), metrics);
         Ok((name.clone(), InUse { book, entry: Arc::new(entry), members, floor, failing }))
@@ -262,6 +284,13 @@ impl Control {
         drop(before);
         now.entry.metrics().retain(|id| now.members.contains_key(id));
         now.book.sweep();
+    }
+}
+
+impl Rules {
+    /// Of the revision too: else each revision would begin its turns with the same endpoint.
+    fn seed_of(&self, name: &PoolName, revision: u64) -> u64 {
+        self.seed ^ evenkeel_balance::key_hash(format!("{name} {revision}").as_bytes())
     }
 }
 
@@ -303,4 +332,4 @@ fn effective(floor: wire::Health, failing: bool) -> Health {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

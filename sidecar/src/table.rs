@@ -90,6 +90,13 @@ impl PoolEntry {
         Self { name, label, revision, policy, balance, members, metrics }
     }
 
+    /// The same pool with another way to choose among the same endpoints.
+    pub(crate) fn with_balance(&self, balance: evenkeel_balance::Pool) -> Self {
+        let Self { name, label, revision, policy, balance: _, members, metrics } = self;
+        let (name, label, policy) = (name.clone(), label.clone(), policy.clone());
+        Self { name, label, revision: *revision, policy, balance, members: members.clone(), metrics: metrics.clone() }
+    }
+
     /// Its name.
     pub(crate) fn name(&self) -> &PoolName {
         &self.name
@@ -136,7 +143,17 @@ impl PoolEntry {
     pub(crate) fn report(&self, worker: &Worker, chosen: &mut Chosen, outcome: Outcome) {
         let now = Instant::now();
         let changed = self.balance.report(chosen.lease(), outcome, now);
-        let member = chosen.member();
+        self.note(worker, chosen.member(), changed, now);
+    }
+
+    /// The same of its health alone: the response time is told by [`evenkeel_balance::InFlight::answered`].
+    pub(crate) fn judge(&self, worker: &Worker, chosen: &Chosen, outcome: Outcome) {
+        let now = Instant::now();
+        let changed = self.balance.judge(chosen.member().endpoint(), outcome, now);
+        self.note(worker, chosen.member(), changed, now);
+    }
+
+    fn note(&self, worker: &Worker, member: &Member, changed: Option<Transition>, now: Instant) {
         match changed {
             None => {}
             Some(Transition::Ejected { reason, until }) => {

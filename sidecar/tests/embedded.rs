@@ -193,10 +193,10 @@ async fn a_port_in_use_ends_the_start_and_is_named() {
 #[tokio::test]
 async fn an_unknown_field_ends_the_start_and_is_named_with_its_file() {
     let (folder, backend) = (folder(), Backend::start().await);
-    let text = pool_yaml("odd", free_port().await, &[backend.address], "  slowStart: {window: 30s}\n");
+    let text = pool_yaml("odd", free_port().await, &[backend.address], "  mirrors: {to: other}\n");
     let error = start(&folder, &text).await.err().expect("is refused");
     let text = error.to_string();
-    assert!(text.contains("pools.yaml") && text.contains("slowStart") && text.contains("odd"), "{text}");
+    assert!(text.contains("pools.yaml") && text.contains("mirrors") && text.contains("odd"), "{text}");
     assert!(error.is_usage());
 }
 

@@ -41,7 +41,7 @@ async fn a_good_pool_is_acknowledged_and_served() {
         text.contains("waiting for shop/a, other/b from the operator").then_some(status)
     };
     assert_eq!(eventually("what is waited for in /readyz", told).await, 503);
-    stream.send(ServerFrame::Hello(evenkeel_wire::ServerHello { version: 1, lineage: "one".into() }));
+    stream.send(ServerFrame::Hello(evenkeel_wire::ServerHello { version: 1, lineage: "one".into(), zone: None }));
     stream.pool("shop/a", 5, &policy(port), &[endpoint("uid", backend.address)]);
     stream.expect_ack("shop/a", 5).await;
     assert_eq!(reach(port).await, Some(backend.port()));

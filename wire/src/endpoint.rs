@@ -18,6 +18,9 @@ pub struct Endpoint {
     pub port: u16,
     /// Percent of a normal endpoint, 1 to 1000.
     pub weight: u16,
+    /// The group that it is in, 0 to 7: a higher one is used only when too few of the lower ones are usable.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub priority: u8,
     /// The zone, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
@@ -29,6 +32,10 @@ pub struct Endpoint {
     pub target: Option<Target>,
     /// Whether it may be used.
     pub health: Health,
+}
+
+fn is_first(priority: &u8) -> bool {
+    *priority == 0
 }
 
 /// The pod behind an endpoint.

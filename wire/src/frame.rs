@@ -78,6 +78,9 @@ pub struct ServerHello {
     pub version: u32,
     /// Revisions are compared within one lineage only.
     pub lineage: String,
+    /// The zone that the sidecar's pod is in, where the operator knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 /// The sidecar's first line.

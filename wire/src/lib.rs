@@ -10,7 +10,8 @@ pub mod policy;
 pub use endpoint::{Endpoint, Health, Target};
 pub use frame::{ClientFrame, ClientHello, FrameError, Goodbye, Nack, ServerFrame, ServerHello};
 pub use policy::{
-    ActiveCheck, Algorithm, CheckKind, HashKey, Listener, PassiveCheck, Policy, Protocol, Retry, RetryOn, StatusRange, Table,
+    ActiveCheck, Algorithm, CheckKind, CostClass, HashKey, Listener, PassiveCheck, Policy, Protocol, Retry, RetryOn, SlowStart,
+    StatusRange, Subset, Table, feature,
 };
 
 /// The version of the feed's language that this crate speaks.

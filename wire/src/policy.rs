@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Policy {
-    /// Features that a reader must know to serve this pool; one it doesn't know is a `nack`.
+    /// Features ([`feature`]) that a reader must know to serve this pool; one it doesn't know is a `nack`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<String>,
     /// The generation of the resource that this was compiled from.
@@ -17,6 +17,16 @@ pub struct Policy {
     pub listeners: Vec<Listener>,
     /// How an endpoint is chosen.
     pub algorithm: Algorithm,
+    /// How an endpoint that has just become ready is spared; absent: it isn't. A reader that doesn't know it serves the pool well
+    /// enough, so it is no required feature; nor are the next two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<SlowStart>,
+    /// Endpoints of the reader's own zone are preferred.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub zone_aware: bool,
+    /// The reader uses a part of the endpoints; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset: Option<Subset>,
     /// Active checks; in the cluster the operator runs them, a sidecar only when its feed is stale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<ActiveCheck>,
@@ -29,6 +39,32 @@ pub struct Policy {
     pub retry: Retry,
     /// The longest a connect may take, in milliseconds.
     pub connect_timeout_ms: u64,
+}
+
+/// What a reader must know where it is named in [`Policy::requires`]: without it, requests would go where they must not.
+pub mod feature {
+    /// [`crate::Endpoint::priority`]: to one that doesn't know it, backups are endpoints like any other.
+    pub const PRIORITY: &str = "priority";
+    /// All that this version knows.
+    pub const KNOWN: [&str; 1] = [PRIORITY];
+}
+
+/// A part of its weight for an endpoint that has just become ready, which grows to the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SlowStart {
+    /// How long it grows, in milliseconds.
+    pub window_ms: u64,
+    /// Percent of the weight at the beginning, 1 to 100.
+    pub min_weight_percent: u8,
+}
+
+/// A part of the endpoints for each reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Subset {
+    /// How many endpoints one reader uses.
+    pub size: u32,
 }
 
 /// One port on the sidecar's loopback.
@@ -58,12 +94,28 @@ pub enum Protocol {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
 pub enum Algorithm {
-    /// In turn.
+    /// In turn, by weight.
     RoundRobin,
+    /// Any, by weight.
+    Random,
     /// The least in-flight per weight among `choice_count` distinct draws; 0: among all.
     LeastConnections {
         /// Distinct draws; 0 means all.
         choice_count: u32,
+    },
+    /// The least response time × (in-flight + 1) per weight among `choice_count` distinct draws; 0: among all.
+    LeastResponseTime {
+        /// Distinct draws; 0 means all.
+        choice_count: u32,
+    },
+    /// In turn, by weight ÷ mean response time.
+    ResponseTimeWeighted,
+    /// The least expected work in flight per weight among `choice_count` distinct draws; 0: among all.
+    LeastCost {
+        /// Distinct draws; 0 means all.
+        choice_count: u32,
+        /// Which requests are expected to cost the same.
+        class: CostClass,
     },
     /// The owner of the request's key; a request without a key goes to the least loaded of two.
     ConsistentHash {
@@ -77,6 +129,19 @@ pub enum Algorithm {
     },
 }
 
+/// Which requests are expected to cost the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub enum CostClass {
+    /// Those of one method and beginning of the path.
+    Route {
+        /// How many segments of the path count.
+        segments: u32,
+    },
+    /// Those whose Content-Length is the same to the next power of two.
+    BodyLength,
+}
+
 /// The consistent table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
@@ -86,6 +151,13 @@ pub enum Table {
         /// Points of an endpoint of weight 100.
         virtual_nodes: u32,
     },
+    /// A table of slots.
+    Maglev {
+        /// Slots; a prime.
+        size: u32,
+    },
+    /// Highest random weight.
+    Rendezvous,
 }
 
 /// Where a request's key comes from.

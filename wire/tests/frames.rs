@@ -2,7 +2,7 @@
 
 mod generated;
 
-use evenkeel_wire::{ClientFrame, FrameError, MAX_LINE, MAX_PART, PoolName, ServerFrame};
+use evenkeel_wire::{ClientFrame, Endpoint, FrameError, MAX_LINE, MAX_PART, Policy, PoolName, ServerFrame, ServerHello};
 use generated::{client_frame, endpoints, policy, pool_name, server_frame};
 use proptest::prelude::*;
 
@@ -63,6 +63,22 @@ fn unknown_fields_are_ignored() {
     assert_eq!(ServerFrame::decode(line).expect("a commit"), ServerFrame::Commit { pool, revision: 3 });
     let line = br#"{"type":"hello","body":{"version":1,"lineage":"x","mood":"good"}}"#;
     assert!(matches!(ServerFrame::decode(line), Ok(ServerFrame::Hello(_))));
+}
+
+#[test]
+fn what_an_older_operator_leaves_out_means_as_before() {
+    let endpoint = r#"{"id":"a","ringKey":"a","address":"10.0.0.1","port":80,"weight":100,"health":"Usable"}"#;
+    let endpoint: Endpoint = serde_json::from_str(endpoint).expect("an endpoint");
+    assert_eq!(endpoint.priority, 0);
+    assert!(
+        !serde_json::to_string(&endpoint).expect("text").contains("priority"),
+        "and an older sidecar isn't told what it needn't know"
+    );
+    let policy = r#"{"listeners":[],"algorithm":{"type":"RoundRobin"},"panicThreshold":50,"retry":{"maxRetries":1,"on":[]},"connectTimeoutMs":1}"#;
+    let policy: Policy = serde_json::from_str(policy).expect("a policy");
+    assert_eq!((policy.slow_start, policy.zone_aware, policy.subset), (None, false, None));
+    let hello = br#"{"type":"hello","body":{"version":1,"lineage":"x"}}"#;
+    assert!(matches!(ServerFrame::decode(hello), Ok(ServerFrame::Hello(ServerHello { zone: None, .. }))));
 }
 
 #[test]

@@ -31,6 +31,25 @@ const RULES: &[Rule] = &[
         "leastConnections goes with `type: LeastConnections` only",
     ),
     (
+        "spec.algorithm",
+        "!has(self.leastResponseTime) || self.type == 'LeastResponseTime'",
+        "leastResponseTime goes with `type: LeastResponseTime` only",
+    ),
+    ("spec.algorithm", "!has(self.leastCost) || self.type == 'LeastCost'", "leastCost goes with `type: LeastCost` only"),
+    ("spec.algorithm.leastCost.class", "!has(self.route) || self.type == 'Route'", "route goes with `type: Route` only"),
+    ("spec.algorithm.consistentHash.table", "!has(self.ring) || self.type == 'Ring'", "ring goes with `type: Ring` only"),
+    ("spec.algorithm.consistentHash.table", "!has(self.maglev) || self.type == 'Maglev'", "maglev goes with `type: Maglev` only"),
+    (
+        "spec",
+        "!has(self.zoneAware) || self.algorithm.type != 'ConsistentHash'",
+        "zoneAware doesn't go with `type: ConsistentHash`: a key's owner may be in any zone",
+    ),
+    (
+        "spec",
+        "!has(self.subsetting) || self.algorithm.type != 'ConsistentHash'",
+        "subsetting doesn't go with `type: ConsistentHash`: each sidecar would have owners of its own",
+    ),
+    (
         "spec.algorithm.consistentHash.keys",
         "self.all(k, has(k.header) == (k.type == 'Header'))",
         "header goes with keys of `type: Header`, which need it",
@@ -50,6 +69,7 @@ const RULES: &[Rule] = &[
 ];
 
 const TIMES: &[(&str, Bounds)] = &[
+    ("spec.slowStart.window", bounds::SLOW_START),
     ("spec.healthCheck.active.interval", bounds::CHECK_INTERVAL),
     ("spec.healthCheck.active.timeout", bounds::CHECK_TIMEOUT),
     ("spec.healthCheck.passive.window", bounds::EJECTION_WINDOW),

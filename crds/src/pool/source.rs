@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
-/// Where endpoints come from: exactly one of its members besides the name.
+/// Where endpoints come from: exactly one of the members service and static.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Source {
@@ -16,6 +16,11 @@ pub struct Source {
         length(min = bounds::LABEL_LENGTH.min, max = bounds::LABEL_LENGTH.max), regex(pattern = bounds::LABEL_PATTERN)
     )]
     pub name: String,
+    /// Endpoints of a higher number are used only when too few of the lower ones are usable: fewer than `panicThreshold` percent
+    /// of those with the lowest number.
+    #[serde(default)]
+    #[schemars(range(min = bounds::PRIORITY.min, max = bounds::PRIORITY.max))]
+    pub priority: u8,
     /// The endpoints of a Service of the pool's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceSource>,

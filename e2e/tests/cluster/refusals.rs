@@ -15,7 +15,7 @@ fn a_pool_that_breaks_the_schema_is_refused_by_the_api_server() -> Result<()> {
             json!({"name": "both", "service": {"name": "web"}, "static": {"endpoints": [{"address": "10.9.0.7", "port": 1}]}});
         let hash = |factor: u32| json!({"type": "ConsistentHash", "consistentHash": {"keys": [{"type": "SourceIP"}], "hashBalanceFactor": factor}});
         let bad = [
-            ("an unknown field", json!({"slowStart": {"window": "30s"}}), "slowStart"),
+            ("an unknown field", json!({"mirrors": {"to": "other"}}), "mirrors"),
             ("a port below 1024", json!({"listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}), "port"),
             ("two members in a source", json!({"sources": [both]}), "sources"),
             ("no member in a source", json!({"sources": [{"name": "empty"}]}), "sources"),

@@ -6,6 +6,7 @@ use super::lines::{LineError, Lines};
 use super::sessions::Membership;
 use super::wanted::{EARLIER, Wanted, WantedError, compare};
 use crate::publish::Publisher;
+use crate::zones::Zones;
 use bytes::Bytes;
 use evenkeel_wire::{ClientFrame, ClientHello, FrameError, Goodbye, PoolName, ServerFrame, ServerHello, VERSION};
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,6 +112,9 @@ pub(super) struct Session {
     pub(super) membership: Membership,
     /// The namespace that its token proves.
     pub(super) namespace: String,
+    /// The node that its token names.
+    pub(super) node: Option<String>,
+    pub(super) zones: Arc<Zones>,
     pub(super) limits: Limits,
     /// How long the stream may live.
     pub(super) lifetime: Duration,
@@ -191,7 +195,8 @@ impl Session {
         if lineage.as_deref() == Some(mine) {
             self.talk.known = have;
         }
-        let hello = ServerHello { version: VERSION, lineage: mine.into() };
+        let zone = self.zones.find(self.node.as_deref(), std::time::Instant::now()).await;
+        let hello = ServerHello { version: VERSION, lineage: mine.into(), zone };
         self.send(ServerFrame::Hello(hello).encode().into()).await?;
         Ok(wanted)
     }

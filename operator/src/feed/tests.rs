@@ -4,9 +4,11 @@ use super::*;
 use crate::auth::tests::{FakeReviewer, token};
 use crate::certs::Certs;
 use crate::listen::{Listen, serve};
+use crate::publish::tests::policy;
 use crate::publish::{Change, ConsumerRule};
+use crate::zones::tests::FakeNodes;
 use bytes::{Bytes, BytesMut};
-use evenkeel_wire::{Algorithm, ClientFrame, ClientHello, Endpoint, Health, Policy, PoolName, Retry, ServerFrame};
+use evenkeel_wire::{ClientFrame, ClientHello, Endpoint, Health, PoolName, ServerFrame};
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use rustls::pki_types::pem::PemObject as _;
@@ -30,8 +32,8 @@ impl Server {
         let certs = Certs::make(vec![NAME.into()], SystemTime::now()).unwrap();
         let (stop, stopped) = watch::channel(false);
         let (publisher, sessions) = (Arc::new(Publisher::new("first".into())), Sessions::new());
-        let authenticator = Authenticator::new(Arc::new(FakeReviewer::default()));
-        let feed = Feed::new(publisher.clone(), sessions.clone(), authenticator, limits, stopped.clone());
+        let gate = (Authenticator::new(Arc::new(FakeReviewer::default())), Zones::new(Arc::new(FakeNodes::default())));
+        let feed = Feed::new(publisher.clone(), sessions.clone(), gate, limits, stopped.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let tls = certs.server_config(&["h2"]).unwrap();
@@ -162,35 +164,19 @@ fn name(pool: &str) -> PoolName {
 }
 
 fn put(pool: &str, endpoints: u16, consumers: ConsumerRule) -> Change {
-    let policy = Policy {
-        requires: Vec::new(),
-        generation: 1,
-        listeners: Vec::new(),
-        algorithm: Algorithm::RoundRobin,
-        active: None,
-        passive: None,
-        panic_threshold: 50,
-        retry: Retry { max_retries: 0, on: Vec::new() },
-        connect_timeout_ms: 1_000,
-    };
     let endpoint = |port| Endpoint {
         id: format!("10.0.0.1:{port}"),
         ring_key: format!("10.0.0.1:{port}"),
         address: [10, 0, 0, 1].into(),
         port,
         weight: 100,
+        priority: 0,
         zone: None,
         node: None,
         target: None,
         health: Health::Usable,
     };
-    Change::Put {
-        pool: name(pool),
-        created: 0,
-        policy: Arc::new(policy),
-        endpoints: (1..=endpoints).map(endpoint).collect(),
-        consumers,
-    }
+    Change::Put { pool: name(pool), created: 0, policy: policy(), endpoints: (1..=endpoints).map(endpoint).collect(), consumers }
 }
 
 #[tokio::test]
@@ -205,6 +191,14 @@ async fn a_session_greets_then_tells_every_pool_then_syncs_then_tells_changes() 
     server.publisher.apply(vec![Change::Remove(name("shop/cart")), put("shop/gone", 0, ConsumerRule::Same)]);
     let seen = client.until(|frame| matches!(frame, ServerFrame::Commit { .. })).await;
     assert_eq!(seen, ["remove shop/cart", "pool shop/gone", "commit shop/gone 5"]);
+}
+
+#[tokio::test]
+async fn a_sidecar_is_told_the_zone_of_its_node() {
+    let server = Server::started().await;
+    let mut client = server.open("shop", hello(&["shop/cart"])).await;
+    let Some(ServerFrame::Hello(hello)) = client.next().await else { panic!("no hello") };
+    assert_eq!(hello.zone.as_deref(), Some("zone-of-shop"));
 }
 
 #[tokio::test]
@@ -395,6 +389,7 @@ fn a_lifetime_is_shorter_than_the_token_for_every_jitter() {
         namespace: "shop".into(),
         service_account: "default".into(),
         pod: None,
+        node: None,
         expires: Some(wall + Duration::from_secs(100)),
     };
     for jitter in [0.0, 0.5, 1.0] {

@@ -16,6 +16,8 @@ const NORMAL_WEIGHT: u16 = 100;
 pub struct Gathered {
     /// The source's name in the pool.
     pub source: String,
+    /// The source's priority.
+    pub priority: u8,
     /// Its candidates.
     pub candidates: Vec<Candidate>,
 }
@@ -91,7 +93,7 @@ pub fn dereference(world: &World, namespace: &str, spec: &PoolSpec) -> (Vec<Gath
         } else if let Some(fixed) = &source.fixed {
             candidates = evenkeel_plan::static_candidates(fixed);
         }
-        gathered.push(Gathered { source: source.name.clone(), candidates });
+        gathered.push(Gathered { source: source.name.clone(), priority: source.priority, candidates });
     }
     (gathered, unresolved)
 }

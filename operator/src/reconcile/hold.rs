@@ -108,7 +108,7 @@ mod tests {
     }
 
     fn gathered(uids: &[&str]) -> Vec<Gathered> {
-        vec![Gathered { source: "svc".into(), candidates: uids.iter().map(|uid| candidate(uid)).collect() }]
+        vec![Gathered { source: "svc".into(), priority: 0, candidates: uids.iter().map(|uid| candidate(uid)).collect() }]
     }
 
     fn held(hold: &mut Hold, uids: &[&str], state: PodState, now: Instant) -> (Vec<String>, bool) {
@@ -157,7 +157,7 @@ mod tests {
     fn a_source_taken_from_the_spec_keeps_nothing() {
         let (mut hold, t0) = (Hold::default(), Instant::now());
         held(&mut hold, &["a"], PodState::Alive, t0);
-        let mut other = vec![Gathered { source: "other".into(), candidates: Vec::new() }];
+        let mut other = vec![Gathered { source: "other".into(), priority: 0, candidates: Vec::new() }];
         assert_eq!(hold.hold(&mut other, |_| PodState::Alive, t0), None);
         assert!(other[0].candidates.is_empty() && !hold.holds_any());
     }

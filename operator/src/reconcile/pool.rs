@@ -9,7 +9,7 @@ use crate::gather::facts::Key;
 use crate::gather::world::Pool;
 use crate::publish::ConsumerRule;
 use evenkeel_crds::pool::{Consumers, FromNamespaces, PoolSpec};
-use evenkeel_plan::Mode;
+use evenkeel_plan::{Found, Mode};
 use evenkeel_probe::{self as probe, CheckReason};
 use evenkeel_wire::{ActiveCheck, Endpoint, Health, Policy, Target};
 use std::collections::{BTreeMap, BTreeSet};
@@ -169,7 +169,7 @@ impl PoolState {
         let (mut gathered, unresolved) = dereference::dereference(world, &key.namespace, &good.spec);
         self.unresolved = unresolved;
         let mut again = self.hold.hold(&mut gathered, |pod| pod_state(world, &pod.namespace, &pod.name, &pod.uid), now);
-        let sources = gathered.into_iter().map(|g| g.candidates).collect();
+        let sources = gathered.into_iter().map(|g| Found { priority: g.priority, candidates: g.candidates }).collect();
         let mut endpoints = evenkeel_plan::assemble(sources);
 
         let policy = good.policy.clone();
@@ -261,6 +261,11 @@ impl PoolState {
     /// What became of the newest spec.
     pub fn acceptance(&self) -> &Acceptance {
         &self.acceptance
+    }
+
+    /// What the list that sidecars are told makes of the policy, for the author to know.
+    pub fn remarks(&self) -> Vec<String> {
+        self.view.as_ref().map_or_else(Vec::new, |view| evenkeel_plan::remarks(&view.policy, &view.endpoints))
     }
 
     /// References that lead nowhere.

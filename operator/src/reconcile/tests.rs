@@ -107,7 +107,7 @@ fn a_rejected_spec_leaves_the_last_good_one_in_force_and_its_endpoints_live() {
 #[test]
 fn a_spec_that_cannot_be_read_is_rejected_and_nothing_is_published() {
     let cluster = Cluster::new();
-    let mut state = PoolState::new(&pool(1, json!({"slowStart": {}})));
+    let mut state = PoolState::new(&pool(1, json!({"mirrors": {}})));
     assert!(matches!(state.acceptance(), Acceptance::Rejected { reason: "InvalidSpec", .. }));
     assert_eq!(cluster.step(&mut state), Step::default());
 }

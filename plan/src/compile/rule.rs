@@ -46,6 +46,21 @@ pub(super) fn within<N: TryInto<u64>>(field: &str, value: N, bounds: Bounds) -> 
     if bounds.hold(value) { Ok(()) } else { Err(Rejection::OutOfBounds { field: field.into(), value, bounds }) }
 }
 
+pub(super) fn prime(field: &str, value: u32) -> Result<(), Rejection> {
+    if is_prime(value) {
+        return Ok(());
+    }
+    // Between a number and its double there is always a prime (Bertrand's postulate).
+    let mut near = (1..).flat_map(|step| [value.saturating_sub(step), value.saturating_add(step)]);
+    let nearest = near.find(|n| is_prime(*n)).unwrap_or(2);
+    Err(Rejection::NotPrime { field: field.into(), value, nearest })
+}
+
+/// By trial division: at most 2,300 steps for the numbers that bounds allow.
+fn is_prime(n: u32) -> bool {
+    n >= 2 && (2..).take_while(|d: &u32| d.saturating_mul(*d) <= n).all(|d| !n.is_multiple_of(d))
+}
+
 /// The time in milliseconds.
 pub(super) fn time(field: &str, value: Duration, bounds: Bounds) -> Result<u64, Rejection> {
     let value = value.as_millis();

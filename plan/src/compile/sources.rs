@@ -4,6 +4,7 @@ use super::rule::{self, at, form, unique, within};
 use crate::{Mode, Rejection, address};
 use evenkeel_crds::bounds;
 use evenkeel_crds::pool::{PortRef, ServiceSource, Source, StaticEndpoint, StaticSource};
+use evenkeel_wire as wire;
 
 pub(super) fn check(sources: &[Source], mode: Mode) -> Result<(), Rejection> {
     within("the number of spec.sources", sources.len(), bounds::SOURCES)?;
@@ -14,9 +15,25 @@ pub(super) fn check(sources: &[Source], mode: Mode) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// What sidecars must know to tell primaries from backups; nothing where all are alike.
+pub(super) fn requires(sources: &[Source]) -> Vec<String> {
+    match sources.iter().any(|source| source.priority > 0) {
+        true => vec![wire::feature::PRIORITY.into()],
+        false => Vec::new(),
+    }
+}
+
+/// A warning where there is nothing to be a backup of.
+pub(super) fn unneeded_priority(sources: &[Source]) -> Option<String> {
+    let first = sources.first()?.priority;
+    let alike = first > 0 && sources.iter().all(|source| source.priority == first);
+    alike.then(|| format!("spec.sources: priority has no effect, since it is {first} for each source"))
+}
+
 fn check_source(field: &str, source: &Source, mode: Mode) -> Result<(), Rejection> {
-    let Source { name, service, fixed } = source;
+    let Source { name, priority, service, fixed } = source;
     form(&format!("{field}.name"), name, rule::LABEL)?;
+    within(&format!("{field}.priority"), *priority, bounds::PRIORITY)?;
     match (service, fixed, mode) {
         (None, None, _) => Err(Rejection::SourceMembers { field: field.into(), count: 0 }),
         (Some(_), Some(_), _) => Err(Rejection::SourceMembers { field: field.into(), count: 2 }),

@@ -1,7 +1,7 @@
 //! The live table as JSON: an API of its own, so that inner types may change.
 
-use crate::table::{Member, PoolEntry, Table};
-use evenkeel_balance::Ejection;
+use crate::table::{PoolEntry, Table};
+use evenkeel_balance::{Ejection, Endpoint, Stand};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -18,6 +18,14 @@ struct PoolView {
     revision: u64,
     generation: i64,
     listeners: Vec<ListenerView>,
+    algorithm: evenkeel_wire::Algorithm,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slow_start: Option<evenkeel_wire::SlowStart>,
+    /// The zone that is preferred: this process's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subset: Option<evenkeel_wire::Subset>,
     panicking: bool,
     endpoints: Vec<EndpointView>,
 }
@@ -39,7 +47,13 @@ struct EndpointView {
     address: SocketAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     zone: Option<String>,
+    priority: u8,
     weight: u16,
+    /// Percent; less than the weight while it starts slowly.
+    effective_weight: f64,
+    warming: bool,
+    /// It may be picked now: as far as health, priority and subset go.
+    candidate: bool,
     health: &'static str,
     ejection: EjectionView,
     in_flight: u32,
@@ -69,28 +83,35 @@ impl PoolView {
             protocol: listener.protocol,
             open: is_open(listener.port),
         });
-        let mut endpoints: Vec<_> = pool.members().map(|member| EndpointView::of(member, now)).collect();
-        endpoints.sort_by(|a, b| (&a.ring_key, &a.id).cmp(&(&b.ring_key, &b.id)));
+        let balance = pool.balance();
+        let endpoints = balance.members().iter().zip(balance.stands(now));
         Self {
             name: pool.label().to_owned(),
             revision: pool.revision(),
             generation: pool.policy().generation,
             listeners: listeners.collect(),
-            panicking: pool.balance().is_panicking(now),
-            endpoints,
+            algorithm: pool.policy().algorithm.clone(),
+            slow_start: pool.policy().slow_start,
+            zone: balance.config().zone.clone(),
+            subset: pool.policy().subset,
+            panicking: balance.is_panicking(now),
+            endpoints: endpoints.map(|(endpoint, stand)| EndpointView::of(endpoint, stand, now)).collect(),
         }
     }
 }
 
 impl EndpointView {
-    fn of(member: &Member, now: Instant) -> Self {
-        let endpoint = member.endpoint();
+    fn of(endpoint: &Endpoint, stand: Stand, now: Instant) -> Self {
         Self {
             id: endpoint.id().to_owned(),
             ring_key: endpoint.ring_key().to_owned(),
             address: endpoint.address(),
             zone: endpoint.zone().map(str::to_owned),
+            priority: endpoint.priority(),
             weight: endpoint.weight(),
+            effective_weight: f64::from(stand.weight) / 100.0,
+            warming: stand.weight < u32::from(endpoint.weight()) * 100,
+            candidate: stand.candidate,
             health: endpoint.health().as_str(),
             ejection: match endpoint.ejection() {
                 Ejection::Closed => EjectionView::Closed,

@@ -1,8 +1,8 @@
 //! From the feed's types to those of `balance`, and the bounds that a policy and a list must keep. Pure. What the feed says
 //! has been checked by the operator; a sidecar still doesn't take it on trust.
 
-use super::MAX_ENDPOINTS;
 use super::refusal::Refusal;
+use super::{MAX_ENDPOINTS, Rules};
 use evenkeel_balance as balance;
 use evenkeel_crds::bounds::{self, Bounds};
 use evenkeel_wire::{self as wire, Policy};
@@ -14,8 +14,7 @@ const MAX_ID: usize = 400;
 
 /// Refuses what this version cannot serve.
 pub(crate) fn check_policy(policy: &Policy) -> Result<(), Refusal> {
-    // No feature has needed a name yet.
-    if let Some(feature) = policy.requires.first() {
+    if let Some(feature) = policy.requires.iter().find(|feature| !wire::feature::KNOWN.contains(&feature.as_str())) {
         return Err(Refusal::UnknownFeature(feature.chars().take(80).collect()));
     }
     within("the number of listeners", policy.listeners.len() as u64, bounds::LISTENERS)?;
@@ -26,16 +25,13 @@ pub(crate) fn check_policy(policy: &Policy) -> Result<(), Refusal> {
             return Err(Refusal::PortTwice(listener.port));
         }
     }
-    match &policy.algorithm {
-        wire::Algorithm::RoundRobin => {}
-        wire::Algorithm::LeastConnections { choice_count } => {
-            within("choiceCount", (*choice_count).into(), bounds::CHOICE_COUNT)?;
-        }
-        wire::Algorithm::ConsistentHash { table: wire::Table::Ring { virtual_nodes }, keys: _, hash_balance_factor } => {
-            within("virtualNodes", (*virtual_nodes).into(), bounds::VIRTUAL_NODES)?;
-            let factor = hash_balance_factor.map_or(bounds::HASH_BALANCE_FACTOR.min, u64::from);
-            within("hashBalanceFactor", factor, bounds::HASH_BALANCE_FACTOR)?;
-        }
+    check_algorithm(&policy.algorithm)?;
+    if let Some(wire::SlowStart { window_ms, min_weight_percent }) = policy.slow_start {
+        within("slowStart.windowMs", window_ms, bounds::SLOW_START)?;
+        within("slowStart.minWeightPercent", min_weight_percent.into(), bounds::MIN_WEIGHT_PERCENT)?;
+    }
+    if let Some(wire::Subset { size }) = policy.subset {
+        within("subset.size", size.into(), bounds::SUBSET_SIZE)?;
     }
     within("panicThreshold", policy.panic_threshold.into(), bounds::PERCENT)?;
     within("maxRetries", policy.retry.max_retries.into(), bounds::MAX_RETRIES)?;
@@ -55,6 +51,25 @@ pub(crate) fn check_policy(policy: &Policy) -> Result<(), Refusal> {
         within("passive.maxEjectionPercent", passive.max_ejection_percent.into(), bounds::PERCENT)?;
     }
     Ok(())
+}
+
+fn check_algorithm(algorithm: &wire::Algorithm) -> Result<(), Refusal> {
+    use wire::Algorithm::{ConsistentHash, LeastConnections, LeastCost, LeastResponseTime};
+    match algorithm {
+        wire::Algorithm::RoundRobin | wire::Algorithm::Random | wire::Algorithm::ResponseTimeWeighted => Ok(()),
+        LeastConnections { choice_count } | LeastResponseTime { choice_count } | LeastCost { choice_count, class: _ } => {
+            within("choiceCount", (*choice_count).into(), bounds::CHOICE_COUNT)
+        }
+        ConsistentHash { table, keys: _, hash_balance_factor } => {
+            let factor = hash_balance_factor.map_or(bounds::HASH_BALANCE_FACTOR.min, u64::from);
+            within("hashBalanceFactor", factor, bounds::HASH_BALANCE_FACTOR)?;
+            match table {
+                wire::Table::Ring { virtual_nodes } => within("virtualNodes", (*virtual_nodes).into(), bounds::VIRTUAL_NODES),
+                wire::Table::Maglev { size } => within("maglev.size", (*size).into(), bounds::TABLE_SIZE),
+                wire::Table::Rendezvous => Ok(()),
+            }
+        }
+    }
 }
 
 fn within(field: &'static str, value: u64, bounds: Bounds) -> Result<(), Refusal> {
@@ -82,26 +97,26 @@ pub(crate) fn check_endpoints(endpoints: &[wire::Endpoint], algorithm: &wire::Al
         }
     }
     let members = endpoints.iter().map(|endpoint| (endpoint.ring_key.as_str(), endpoint.weight));
-    balance_algorithm(algorithm).check(members).map_err(Refusal::Build)
+    balance_algorithm(algorithm)?.check(members).map_err(Refusal::Build)
 }
 
 /// The part of an endpoint that choosing needs.
 pub(crate) fn spec(endpoint: &wire::Endpoint, health: balance::Health) -> balance::EndpointSpec {
-    let wire::Endpoint { id, ring_key, address, port, weight, zone, node: _, target: _, health: _ } = endpoint;
+    let wire::Endpoint { id, ring_key, address, port, weight, priority, zone, node: _, target: _, health: _ } = endpoint;
     balance::EndpointSpec {
         id: id.clone(),
         ring_key: ring_key.clone(),
         address: SocketAddr::new(address.to_canonical(), *port),
         weight: *weight,
         zone: zone.clone(),
-        priority: 0,
+        priority: *priority,
         health,
     }
 }
 
-/// The part of a policy that choosing needs.
-pub(crate) fn config(policy: &Policy) -> balance::Config {
-    let algorithm = balance_algorithm(&policy.algorithm);
+/// The part of a policy that choosing needs, and what of this process it depends on.
+pub(crate) fn config(policy: &Policy, rules: &Rules) -> Result<balance::Config, Refusal> {
+    let algorithm = balance_algorithm(&policy.algorithm)?;
     let passive = policy.passive.map(|passive| balance::Passive {
         consecutive_errors: passive.consecutive_errors,
         window: Duration::from_millis(passive.window_ms),
@@ -109,20 +124,34 @@ pub(crate) fn config(policy: &Policy) -> balance::Config {
         max_ejection: Duration::from_millis(passive.max_ejection_ms),
         max_ejection_percent: passive.max_ejection_percent,
     });
-    balance::Config { panic_threshold: policy.panic_threshold, passive, ..balance::Config::new(algorithm) }
+    let slow_start = policy.slow_start.map(|slow_start| balance::SlowStart {
+        window: Duration::from_millis(slow_start.window_ms),
+        min_weight_percent: slow_start.min_weight_percent,
+    });
+    let zone = rules.zone.clone().filter(|_| policy.zone_aware);
+    let subset = policy.subset.map(|subset| balance::Subset { size: subset.size, seed: rules.identity });
+    Ok(balance::Config { algorithm, panic_threshold: policy.panic_threshold, passive, slow_start, zone, subset })
 }
 
-fn balance_algorithm(algorithm: &wire::Algorithm) -> balance::Algorithm {
-    match algorithm {
+fn balance_algorithm(algorithm: &wire::Algorithm) -> Result<balance::Algorithm, Refusal> {
+    Ok(match algorithm {
         wire::Algorithm::RoundRobin => balance::Algorithm::RoundRobin,
         wire::Algorithm::LeastConnections { choice_count } => {
             balance::Algorithm::LeastConnections { choice_count: *choice_count }
         }
-        wire::Algorithm::ConsistentHash { table: wire::Table::Ring { virtual_nodes }, keys: _, hash_balance_factor } => {
-            balance::Algorithm::ConsistentHash {
-                table: balance::Table::Ring { virtual_nodes: *virtual_nodes },
-                hash_balance_factor: *hash_balance_factor,
-            }
+        wire::Algorithm::Random => balance::Algorithm::Random,
+        wire::Algorithm::LeastResponseTime { choice_count } => {
+            balance::Algorithm::LeastResponseTime { choice_count: *choice_count }
         }
-    }
+        wire::Algorithm::ResponseTimeWeighted => balance::Algorithm::ResponseTimeWeighted,
+        wire::Algorithm::ConsistentHash { table, keys: _, hash_balance_factor } => {
+            let table = match *table {
+                wire::Table::Ring { virtual_nodes } => balance::Table::Ring { virtual_nodes },
+                wire::Table::Maglev { size } => balance::Table::Maglev { size },
+                wire::Table::Rendezvous => balance::Table::Rendezvous,
+            };
+            balance::Algorithm::ConsistentHash { table, hash_balance_factor: *hash_balance_factor }
+        }
+        other => return Err(Refusal::UnknownFeature(format!("{other:?}"))),
+    })
 }

@@ -4,8 +4,9 @@
 use super::checks::Checks;
 use super::refusal::Refusal;
 use super::{Control, Incoming};
+use evenkeel_crds::pool::Source;
 use evenkeel_plan::document::{self, Document, DocumentError, MAX_BYTES};
-use evenkeel_plan::{Mode, Rejection, assemble, compile, static_candidates};
+use evenkeel_plan::{Found, Mode, Rejection, assemble, compile, remarks, static_candidates};
 use evenkeel_wire::PoolName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -83,16 +84,23 @@ fn read(path: &Path) -> std::io::Result<String> {
 fn incoming(document: Document, generation: u32) -> Result<Incoming, Rejection> {
     let Document { name, spec } = document;
     let compiled = compile(&spec, generation.into(), Mode::Embedded)?;
-    for warning in compiled.warnings {
+    let found = |source: &Source| Found {
+        priority: source.priority,
+        candidates: source.fixed.as_ref().map(static_candidates).unwrap_or_default(),
+    };
+    let endpoints = assemble(spec.sources.iter().map(found).collect());
+    for warning in [compiled.warnings, remarks(&compiled.policy, &endpoints)].concat() {
         tracing::warn!(pool = %name, warning, "pool");
     }
-    let sources = spec.sources.iter().map(|source| source.fixed.as_ref().map(static_candidates).unwrap_or_default()).collect();
-    Ok(Incoming { name, revision: generation.into(), policy: compiled.policy, endpoints: assemble(sources) })
+    Ok(Incoming { name, revision: generation.into(), policy: compiled.policy, endpoints })
 }
 
 /// Puts the pools of the first reading into use; the first refusal ends it.
 pub(crate) fn begin(control: &mut Control, pools: Vec<Incoming>) -> Result<(), (PoolName, Box<Refusal>)> {
     for pool in pools {
+        if pool.policy.zone_aware && control.rules.zone.is_none() {
+            tracing::warn!(pool = %pool.name, "spec.zoneAware has no effect: this process has no zone; give it with --zone");
+        }
         control.apply(&pool).map_err(|refusal| (pool.name, refusal.into()))?;
     }
     Ok(())

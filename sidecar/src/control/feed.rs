@@ -117,6 +117,8 @@ pub(crate) struct Follower {
     checks: Checks,
     status: Arc<Status>,
     held: Held,
+    /// The zone was given at the start: the operator's word on it doesn't count.
+    has_own_zone: bool,
     rng: SmallRng,
     /// This process checks for itself.
     stale: bool,
@@ -134,6 +136,7 @@ impl Follower {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut rng = SmallRng::new(seed);
         let checks = Checks::new(rng.next_u64());
+        let has_own_zone = control.rules.zone.is_some();
         let (held, backoff, waiting, said) = (Held::default(), Backoff::default(), Waiting::new(), Instant::now());
         Self {
             settings,
@@ -141,6 +144,7 @@ impl Follower {
             checks,
             status,
             held,
+            has_own_zone,
             rng,
             stale: false,
             tick,

@@ -15,7 +15,8 @@ pub(super) fn control() -> (Control, Arc<ArcSwap<Table>>) {
 
 fn control_of(workers: Vec<UnboundedSender<Command>>) -> (Control, Arc<ArcSwap<Table>>) {
     let table = Arc::new(ArcSwap::from_pointee(Table::default()));
-    let rules = Rules { addresses: Mode::Embedded, excluded: BTreeSet::new(), own: BTreeSet::new(), seed: 1 };
+    let rules =
+        Rules { addresses: Mode::Embedded, excluded: BTreeSet::new(), own: BTreeSet::new(), zone: None, identity: 7, seed: 1 };
     (Control::new(table.clone(), Arc::new(Registry::new(0)), Ports::new(workers, 1), rules), table)
 }
 
@@ -35,6 +36,24 @@ pub(super) fn pool() -> PoolName {
     "shop/a".parse().expect("a name")
 }
 
+/// The least that a policy says.
+pub(crate) fn policy() -> Policy {
+    Policy {
+        requires: Vec::new(),
+        generation: 1,
+        listeners: Vec::new(),
+        algorithm: Algorithm::RoundRobin,
+        slow_start: None,
+        zone_aware: false,
+        subset: None,
+        active: None,
+        passive: None,
+        panic_threshold: 0,
+        retry: Retry { max_retries: 0, on: Vec::new() },
+        connect_timeout_ms: 1000,
+    }
+}
+
 /// Two endpoints with an active check: `up` is usable by the operator's verdict, `down` isn't.
 pub(super) fn incoming() -> Incoming {
     let endpoint = |id: &str, port, health| Endpoint {
@@ -43,6 +62,7 @@ pub(super) fn incoming() -> Incoming {
         address: [127, 0, 0, 1].into(),
         port,
         weight: 100,
+        priority: 0,
         zone: None,
         node: None,
         target: None,
@@ -50,17 +70,7 @@ pub(super) fn incoming() -> Incoming {
     };
     let active =
         ActiveCheck { kind: CheckKind::Tcp, interval_ms: 1000, timeout_ms: 100, unhealthy_threshold: 3, healthy_threshold: 2 };
-    let policy = Policy {
-        requires: Vec::new(),
-        generation: 1,
-        listeners: Vec::new(),
-        algorithm: Algorithm::RoundRobin,
-        active: Some(active),
-        passive: None,
-        panic_threshold: 0,
-        retry: Retry { max_retries: 0, on: Vec::new() },
-        connect_timeout_ms: 1000,
-    };
+    let policy = Policy { active: Some(active), ..policy() };
     let endpoints = vec![endpoint("up", 1, Health::Usable), endpoint("down", 2, Health::Down)];
     Incoming { name: pool(), revision: 1, policy, endpoints }
 }
@@ -98,6 +108,69 @@ fn a_list_that_its_ring_cannot_hold_leaves_the_live_records_alone() {
     assert_eq!(health(&table, "up"), "Usable");
     let weights: Vec<_> = table.load().pools()[&pool()].members().map(|member| member.endpoint().weight()).collect();
     assert_eq!(weights, [100, 100]);
+}
+
+#[test]
+fn work_given_through_one_pool_weighs_in_another() {
+    let (mut control, table) = control();
+    control.apply(&incoming()).expect("is applied");
+    let other = Incoming { name: "shop/other".parse().expect("a name"), ..incoming() };
+    control.apply(&other).expect("is applied");
+    let table = table.load();
+    let pick = table.pools()[&pool()].balance().pick(PickArgs::default(), Instant::now(), &mut SmallRng::new(1));
+    let pick = pick.expect("an endpoint");
+    let id = pick.lease.endpoint().id().to_owned();
+    let elsewhere = table.pools()[&other.name].members().find(|member| member.endpoint().id() == id).expect("is in both");
+    assert!(!Arc::ptr_eq(elsewhere.endpoint(), pick.lease.endpoint()), "a verdict belongs to one pool");
+    assert_eq!(elsewhere.endpoint().in_flight(), 1);
+}
+
+#[test]
+fn a_zone_that_becomes_known_is_preferred_from_then_on_by_pools_that_ask_for_it() {
+    let (mut control, table) = control();
+    let mut zoned = Incoming { name: "shop/zoned".parse().expect("a name"), ..incoming() };
+    zoned.policy.zone_aware = true;
+    control.apply(&zoned).expect("is applied");
+    control.apply(&incoming()).expect("is applied");
+    let preferred = |name: &PoolName| table.load().pools()[name].balance().config().zone.clone();
+    let members = || table.load().pools()[&zoned.name].balance().members().to_vec();
+    assert_eq!(preferred(&zoned.name), None);
+    let before = members();
+    control.set_zone("a");
+    assert_eq!((preferred(&zoned.name), preferred(&pool())), (Some("a".into()), None));
+    assert!(before.iter().zip(members()).all(|(before, now)| Arc::ptr_eq(before, &now)), "live state stays");
+    control.apply(&Incoming { revision: 2, ..zoned.clone() }).expect("is applied");
+    assert_eq!(preferred(&zoned.name), Some("a".into()));
+}
+
+#[test]
+fn a_feature_that_is_known_is_served_and_one_that_is_not_is_named() {
+    let (mut control, table) = control();
+    let mut needs = incoming();
+    needs.policy.requires = vec![evenkeel_wire::feature::PRIORITY.into()];
+    needs.endpoints[0].priority = 3;
+    control.apply(&needs).expect("is applied");
+    assert_eq!(table.load().pools()[&pool()].members().map(|member| member.endpoint().priority()).max(), Some(3));
+    needs.policy.requires.push("teleport".into());
+    let refusal = control.apply(&Incoming { revision: 2, ..needs }).expect_err("is refused");
+    assert!(refusal.to_string().contains("`teleport`"), "{refusal}");
+}
+
+#[test]
+fn settings_out_of_bounds_are_refused_though_the_operator_has_checked_them() {
+    let (mut control, _) = control();
+    let slow_start = |window_ms, min_weight_percent| Some(evenkeel_wire::SlowStart { window_ms, min_weight_percent });
+    let policies = [
+        Policy { slow_start: slow_start(999, 10), ..policy() },
+        Policy { slow_start: slow_start(3_600_001, 10), ..policy() },
+        Policy { slow_start: slow_start(1_000, 0), ..policy() },
+        Policy { subset: Some(evenkeel_wire::Subset { size: 0 }), ..policy() },
+        Policy { algorithm: Algorithm::LeastResponseTime { choice_count: 33 }, ..policy() },
+    ];
+    for policy in policies {
+        let refusal = control.apply(&Incoming { policy: policy.clone(), ..incoming() }).expect_err("is refused");
+        assert!(matches!(refusal, Refusal::OutOfRange { .. }), "{policy:?}: {refusal}");
+    }
 }
 
 #[test]

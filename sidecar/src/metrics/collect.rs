@@ -13,6 +13,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The most endpoints of a pool that a scrape shows the state of.
 const MAX_SHOWN: usize = 1_000;
@@ -167,11 +168,15 @@ impl Sources {
                 family.encode_family(&labels)?.encode_gauge(&u32::from(possible == state(member)))?;
             }
         }
-        let help = "Percent of a normal endpoint";
+        let help = "Percent of a normal endpoint, less while it starts slowly";
         let mut family = encoder.encode_descriptor("evenkeel_endpoint_weight", help, None, MetricType::Gauge)?;
-        for (pool, member) in members() {
-            let labels = [("pool", pool.as_str()), ("endpoint", member.label())];
-            family.encode_family(&labels)?.encode_gauge(&u32::from(member.endpoint().weight()))?;
+        let now = Instant::now();
+        for pool in table.pools().values() {
+            let stands = pool.balance().members().iter().zip(pool.balance().stands(now)).take(MAX_SHOWN);
+            for (endpoint, stand) in stands {
+                let labels = [("pool", pool.label()), ("endpoint", pool.member(endpoint).label())];
+                family.encode_family(&labels)?.encode_gauge(&(f64::from(stand.weight) / 100.0))?;
+            }
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 pub(crate) struct Attempts {
     pool: Arc<PoolEntry>,
     key: Option<u64>,
+    class: Option<u64>,
     tried: Vec<Arc<Endpoint>>,
     retries_left: u32,
 }
@@ -102,11 +103,11 @@ impl Chosen {
 }
 
 impl Attempts {
-    /// For one request with this key (of the ring), if it has one.
-    pub(crate) fn new(pool: Arc<PoolEntry>, key: Option<u64>) -> Self {
+    /// For one request with this key (of the table) and this class of cost, if it has them.
+    pub(crate) fn new(pool: Arc<PoolEntry>, key: Option<u64>, class: Option<u64>) -> Self {
         let retries_left =
             if pool.policy().retry.on.contains(&RetryOn::ConnectFailure) { pool.policy().retry.max_retries } else { 0 };
-        Self { pool, key, tried: Vec::new(), retries_left }
+        Self { pool, key, class, tried: Vec::new(), retries_left }
     }
 
     /// The pool that is tried, as of the last pick.
@@ -136,7 +137,7 @@ impl Attempts {
     /// Picks an endpoint that hasn't been tried yet and hasn't left the pool.
     pub(crate) fn pick(&mut self, worker: &Worker) -> Result<Chosen, Unreached> {
         loop {
-            let args = PickArgs { key: self.key, class: None, tried: &self.tried };
+            let args = PickArgs { key: self.key, class: self.class, tried: &self.tried };
             let pick = worker.with_rng(|rng| self.pool.balance().pick(args, Instant::now(), rng));
             let pick = pick.map_err(Unreached::NoEndpoint)?;
             let member = self.pool.member(pick.lease.endpoint()).clone();

@@ -3,6 +3,7 @@
 
 mod answer;
 mod buffer;
+mod class;
 mod download;
 mod exchange;
 mod forward;

@@ -72,13 +72,22 @@ impl Record {
         self.bytes[direction as usize] += bytes;
     }
 
-    /// The endpoint's answer has begun. A probing one, and whoever waits for its verdict, isn't made to wait for the end of
-    /// the answer; of others only the end is told, lest a good beginning forgive each bad end.
-    pub(crate) fn report_begun(&mut self, outcome: Outcome) {
-        if let Some(Lease { chosen, reported: None }) = &self.lease
-            && chosen.member().endpoint().ejection() == Ejection::Probing
-        {
+    /// The endpoint's answer has begun: so long was its response time, however long the rest takes. What it says of the endpoint
+    /// is told now (if there is a rest to come) only where somebody waits for it, that is of a probing one; of others only the end
+    /// is told, lest a good beginning forgive each bad end.
+    pub(crate) fn answer_begun(&mut self, outcome: Option<Outcome>) {
+        let Some(Lease { chosen, reported }) = &mut self.lease else { return };
+        chosen.lease().answered(Instant::now());
+        if let (Some(outcome), None, Ejection::Probing) = (outcome, *reported, chosen.member().endpoint().ejection()) {
             self.report(outcome);
+        }
+    }
+
+    /// The endpoint took the connection, which is all that there is to tell of its health; its response time is still to come.
+    pub(crate) fn report_connected(&mut self) {
+        if let Some(Lease { chosen, reported }) = &mut self.lease {
+            *reported = Some(Outcome::Success);
+            self.pool.judge(&self.worker, chosen, Outcome::Success);
         }
     }
 

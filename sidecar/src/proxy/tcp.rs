@@ -10,7 +10,7 @@ use super::record::Record;
 use crate::metrics::{Direction, OpenConnection, Side};
 use crate::table::PoolEntry;
 use crate::worker::Worker;
-use evenkeel_balance::{Outcome, key_hash};
+use evenkeel_balance::key_hash;
 use evenkeel_wire::{Algorithm, HashKey};
 use socket2::SockRef;
 use std::cell::Cell;
@@ -34,7 +34,7 @@ const LOOKS: u32 = 10;
 pub(crate) async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, pool: Arc<PoolEntry>) {
     let _client_open = OpenConnection::new(pool.metrics().clone(), worker.index(), Side::Downstream);
     let mut record = Record::start(worker.clone(), pool.clone());
-    let mut attempts = Attempts::new(pool.clone(), source_key(pool.policy(), worker.source(peer.ip())));
+    let mut attempts = Attempts::new(pool.clone(), source_key(pool.policy(), worker.source(peer.ip())), None);
     let (chosen, upstream) = match attempts.establish(&worker, |_| None::<TcpStream>).await {
         Ok((chosen, Upstream::Kept(stream) | Upstream::New(stream))) => (chosen, stream),
         Err(unreached) => {
@@ -45,7 +45,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAdd
     let _upstream_open = OpenConnection::new(pool.metrics().clone(), worker.index(), Side::Upstream);
     let member = chosen.member().clone();
     record.set_chosen(chosen);
-    record.report(Outcome::Success);
+    record.report_connected();
     // The shape that this was picked from isn't needed any more, and connections may last for days.
     drop((attempts, pool));
     for stream in [&client, &upstream] {
@@ -53,7 +53,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAdd
     }
     let flows = [Flow::default(), Flow::default()];
     let end = tokio::select! {
-        end = both_ways(&worker, &client, &upstream, &flows) => end,
+        end = both_ways(&worker, &client, &upstream, &flows, || record.answer_begun(None)) => end,
         () = member.gone() => Err(Flag::EndpointGone),
     };
     record.add_bytes(Direction::Upstream, flows[0].moved.get());
@@ -87,17 +87,26 @@ struct Flow {
     is_blocked: Cell<bool>,
 }
 
-async fn both_ways(worker: &Worker, client: &TcpStream, upstream: &TcpStream, flows: &[Flow; 2]) -> Result<(), Flag> {
+/// `begun` is called at the first byte from upstream.
+async fn both_ways(
+    worker: &Worker,
+    client: &TcpStream,
+    upstream: &TcpStream,
+    flows: &[Flow; 2],
+    begun: impl FnOnce(),
+) -> Result<(), Flag> {
     let blame = |broken, reader, writer| match broken {
         Broken::Read => reader,
         Broken::Write => writer,
     };
     let [up_flow, down_flow] = flows;
     let up = async {
-        pump(worker, client, upstream, up_flow).await.map_err(|broken| blame(broken, Flag::Cancelled, Flag::UpstreamReset))
+        pump(worker, client, upstream, up_flow, || {}).await.map_err(|broken| blame(broken, Flag::Cancelled, Flag::UpstreamReset))
     };
     let down = async {
-        pump(worker, upstream, client, down_flow).await.map_err(|broken| blame(broken, Flag::UpstreamReset, Flag::Cancelled))
+        pump(worker, upstream, client, down_flow, begun)
+            .await
+            .map_err(|broken| blame(broken, Flag::UpstreamReset, Flag::Cancelled))
     };
     let (mut up, mut down) = (pin!(up), pin!(down));
     tokio::select! {
@@ -147,11 +156,19 @@ enum Broken {
     Write,
 }
 
-/// Passes bytes on until the end of `from`, then ends the writing side of `to`.
-async fn pump(worker: &Worker, from: &TcpStream, to: &TcpStream, flow: &Flow) -> Result<(), Broken> {
+/// Passes bytes on until the end of `from`, then ends the writing side of `to`. `begun` is called at the first of them: an end
+/// without a byte before it is no answer.
+async fn pump(worker: &Worker, from: &TcpStream, to: &TcpStream, flow: &Flow, begun: impl FnOnce()) -> Result<(), Broken> {
+    let mut begun = Some(begun);
     loop {
         from.readable().await.map_err(|_| Broken::Read)?;
-        match worker.with_scratch(|buffer| pass_on(from, to, buffer))? {
+        let passed = worker.with_scratch(|buffer| pass_on(from, to, buffer))?;
+        if matches!(passed, Passed::All(_) | Passed::Part { .. })
+            && let Some(begun) = begun.take()
+        {
+            begun();
+        }
+        match passed {
             Passed::All(bytes) => flow.moved.set(flow.moved.get() + bytes as u64),
             Passed::Part { bytes, rest } => {
                 flow.moved.set(flow.moved.get() + bytes as u64);

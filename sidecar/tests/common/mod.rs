@@ -39,6 +39,8 @@ pub(crate) fn config(source: Source) -> Config {
         excluded: BTreeSet::new(),
         access_log: false,
         pod_ip: None,
+        zone: None,
+        name: "test".into(),
         drain_timeout: PATIENCE,
         seed: 1,
     }

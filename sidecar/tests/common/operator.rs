@@ -93,7 +93,7 @@ impl Operator {
     /// The same, greeted.
     pub(crate) async fn greeted(&mut self, lineage: &str) -> Stream {
         let mut stream = self.stream().await;
-        stream.send(ServerFrame::Hello(ServerHello { version: 1, lineage: lineage.into() }));
+        stream.greet(lineage, None);
         stream
     }
 }
@@ -125,6 +125,12 @@ async fn answer(request: http::Request<RecvStream>, mut response: SendResponse<B
 impl Stream {
     pub(crate) fn send(&mut self, frame: ServerFrame) {
         self.write(frame.encode());
+    }
+
+    /// The first line.
+    pub(crate) fn greet(&mut self, lineage: &str, zone: Option<&str>) {
+        let (lineage, zone) = (lineage.into(), zone.map(str::to_owned));
+        self.send(ServerFrame::Hello(ServerHello { version: 1, lineage, zone }));
     }
 
     /// Any bytes.
@@ -184,6 +190,9 @@ pub(crate) fn policy(port: u16) -> Policy {
         generation: 1,
         listeners: vec![Listener { name: "tcp".into(), port, protocol: Protocol::Tcp }],
         algorithm: Algorithm::LeastConnections { choice_count: 2 },
+        slow_start: None,
+        zone_aware: false,
+        subset: None,
         active: None,
         passive: None,
         panic_threshold: 50,
@@ -201,6 +210,7 @@ pub(crate) fn endpoint(uid: &str, address: SocketAddr) -> Endpoint {
         address: address.ip(),
         port: address.port(),
         weight: 100,
+        priority: 0,
         zone: None,
         node: None,
         target: None,

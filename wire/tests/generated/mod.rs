@@ -16,11 +16,23 @@ fn text() -> impl Strategy<Value = String> {
 
 fn algorithm() -> impl Strategy<Value = Algorithm> {
     let key = prop_oneof![text().prop_map(|name| HashKey::Header { name }), Just(HashKey::SourceIp)];
-    let hash = (any::<u32>(), vec(key, 0..4), option::of(any::<u32>())).prop_map(|(virtual_nodes, keys, hash_balance_factor)| {
-        Algorithm::ConsistentHash { table: Table::Ring { virtual_nodes }, keys, hash_balance_factor }
-    });
-    let least = any::<u32>().prop_map(|choice_count| Algorithm::LeastConnections { choice_count });
-    prop_oneof![Just(Algorithm::RoundRobin), least, hash]
+    let table = prop_oneof![
+        any::<u32>().prop_map(|virtual_nodes| Table::Ring { virtual_nodes }),
+        any::<u32>().prop_map(|size| Table::Maglev { size }),
+        Just(Table::Rendezvous),
+    ];
+    let hash = (table, vec(key, 0..4), option::of(any::<u32>()))
+        .prop_map(|(table, keys, hash_balance_factor)| Algorithm::ConsistentHash { table, keys, hash_balance_factor });
+    let class = prop_oneof![any::<u32>().prop_map(|segments| CostClass::Route { segments }), Just(CostClass::BodyLength)];
+    prop_oneof![
+        Just(Algorithm::RoundRobin),
+        Just(Algorithm::Random),
+        any::<u32>().prop_map(|choice_count| Algorithm::LeastConnections { choice_count }),
+        any::<u32>().prop_map(|choice_count| Algorithm::LeastResponseTime { choice_count }),
+        Just(Algorithm::ResponseTimeWeighted),
+        (any::<u32>(), class).prop_map(|(choice_count, class)| Algorithm::LeastCost { choice_count, class }),
+        hash,
+    ]
 }
 
 fn listener() -> impl Strategy<Value = Listener> {
@@ -57,32 +69,42 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
     let on = prop_oneof![Just(RetryOn::ConnectFailure), Just(RetryOn::StaleConnection)];
     let retry = (any::<u32>(), vec(on, 0..3)).prop_map(|(max_retries, on)| Retry { max_retries, on });
     let parts = (vec(text(), 0..2), vec(listener(), 0..3), algorithm(), option::of(active()), option::of(passive()), retry);
-    (parts, any::<(i64, u8, u64)>()).prop_map(
-        |((requires, listeners, algorithm, active, passive, retry), (generation, panic_threshold, connect_timeout_ms))| Policy {
+    let slow_start =
+        option::of(any::<(u64, u8)>().prop_map(|(window_ms, min_weight_percent)| SlowStart { window_ms, min_weight_percent }));
+    let subset = option::of(any::<u32>().prop_map(|size| Subset { size }));
+    (parts, (slow_start, any::<bool>(), subset), any::<(i64, u8, u64)>()).prop_map(|(parts, spread, numbers)| {
+        let (requires, listeners, algorithm, active, passive, retry) = parts;
+        let (slow_start, zone_aware, subset) = spread;
+        let (generation, panic_threshold, connect_timeout_ms) = numbers;
+        Policy {
             requires,
             generation,
             listeners,
             algorithm,
+            slow_start,
+            zone_aware,
+            subset,
             active,
             passive,
             panic_threshold,
             retry,
             connect_timeout_ms,
-        },
-    )
+        }
+    })
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
     let target = (text(), text(), text()).prop_map(|(namespace, name, uid)| Target { namespace, name, uid });
     let health = prop_oneof![Just(Health::Usable), Just(Health::Draining), Just(Health::NotReady), Just(Health::Down)];
     let optional = (option::of(text()), option::of(text()), option::of(target));
-    (text(), text(), any::<(std::net::IpAddr, u16, u16)>(), optional, health).prop_map(
-        |(id, ring_key, (address, port, weight), (zone, node, target), health)| Endpoint {
+    (text(), text(), any::<(std::net::IpAddr, u16, u16, u8)>(), optional, health).prop_map(
+        |(id, ring_key, (address, port, weight, priority), (zone, node, target), health)| Endpoint {
             id,
             ring_key,
             address,
             port,
             weight,
+            priority,
             zone,
             node,
             target,
@@ -97,7 +119,11 @@ pub(crate) fn endpoints(max: usize) -> impl Strategy<Value = Vec<Endpoint>> {
 
 pub(crate) fn server_frame() -> impl Strategy<Value = ServerFrame> {
     prop_oneof![
-        (any::<u32>(), text()).prop_map(|(version, lineage)| ServerFrame::Hello(ServerHello { version, lineage })),
+        (any::<u32>(), text(), option::of(text())).prop_map(|(version, lineage, zone)| ServerFrame::Hello(ServerHello {
+            version,
+            lineage,
+            zone
+        })),
         (pool_name(), any::<u64>(), policy()).prop_map(|(pool, revision, policy)| ServerFrame::Pool {
             pool,
             revision,

@@ -39,6 +39,8 @@ pub(super) enum Change {
     Greeted {
         /// Its lineage.
         lineage: String,
+        /// The zone of this process, where the operator knows it.
+        zone: Option<String>,
     },
     /// Put this into use and answer.
     Apply(Box<Incoming>),
@@ -109,7 +111,7 @@ impl Assembly {
                 if hello.version != VERSION {
                     return Err(StreamError::Version(hello.version));
                 }
-                Ok(Change::Greeted { lineage: hello.lineage })
+                Ok(Change::Greeted { lineage: hello.lineage, zone: hello.zone })
             }
             ServerFrame::Goodbye(goodbye) => Ok(Change::Goodbye(goodbye)),
             ServerFrame::Hello(_) => Err(StreamError::NoHello),

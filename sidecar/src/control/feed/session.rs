@@ -57,7 +57,11 @@ impl Follower {
     fn make(&mut self, change: Change) -> Result<Vec<ClientFrame>, FeedError> {
         match change {
             Change::None => {}
-            Change::Greeted { lineage } => {
+            Change::Greeted { lineage, zone } => {
+                // One that doesn't know the zone now doesn't take it away: a pod never moves.
+                if let (Some(zone), false) = (zone, self.has_own_zone) {
+                    self.control.set_zone(&zone);
+                }
                 if self.held.lineage.as_ref() != Some(&lineage) {
                     // Another lineage: its revisions say nothing about ours. The lists stay until they are replaced.
                     self.held.revisions.clear();

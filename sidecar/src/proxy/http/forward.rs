@@ -4,7 +4,7 @@ use super::answer::{Refusal, outcome_of};
 use super::exchange::{Ends, Exchange, Failure, STALLED, Upstream};
 use super::idle::idle_time;
 use super::upload::Upload;
-use super::{Connection, Next};
+use super::{Connection, Next, class};
 use crate::http1::request::Method;
 use crate::http1::{Framing, Request, Response, write};
 use crate::metrics::{Direction, OpenConnection, Side};
@@ -39,6 +39,7 @@ impl Connection {
     /// Forwards the request whose head has just been read.
     pub(super) async fn forward(&mut self, record: &mut Record, pool: Arc<PoolEntry>, request: Request) -> Next {
         let key = self.find_key(&pool);
+        let class = self.find_class(&pool, &request);
         let mut upload = match self.take_request(&request) {
             Ok(upload) => upload,
             Err(refusal) => {
@@ -49,7 +50,7 @@ impl Connection {
         // Whether the connection was kept or new: an endpoint that dies takes both along (ADR 2).
         let may_resend = request.is_replayable() && pool.policy().retry.on.contains(&RetryOn::StaleConnection);
         let mut resent = false;
-        let mut attempts = Attempts::new(pool.clone(), key);
+        let mut attempts = Attempts::new(pool.clone(), key, class);
         let (mut chosen, mut upstream) = match self.establish(&mut attempts, true).await {
             Ok(established) => established,
             Err(unreached) => return self.refuse_unreached(record, unreached, &request, &upload).await,
@@ -85,6 +86,12 @@ impl Connection {
             HashKey::Header { name } => self.requests.find_header(self.client_input.bytes(), name).map(key_hash),
             HashKey::SourceIp => Some(source_hash(self.worker.source(self.peer.ip()))),
         })
+    }
+
+    /// The class of the request's cost, if the pool goes by cost.
+    fn find_class(&self, pool: &PoolEntry, request: &Request) -> Option<u64> {
+        let Algorithm::LeastCost { class, .. } = &pool.policy().algorithm else { return None };
+        Some(class::of(class, request, self.client_input.bytes()))
     }
 
     /// Writes what goes upstream: the head, and what is there of the body.
@@ -160,9 +167,9 @@ impl Connection {
         let mut begun = false;
         let result = poll_fn(|cx| {
             let polled = exchange.poll(cx);
-            if let (false, true, Some(response)) = (begun, polled.is_pending(), exchange.response()) {
+            if let (false, Some(response)) = (begun, exchange.response()) {
                 begun = true;
-                record.report_begun(outcome_of(response.status));
+                record.answer_begun(polled.is_pending().then(|| outcome_of(response.status)));
             }
             polled
         });

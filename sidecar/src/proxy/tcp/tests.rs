@@ -35,7 +35,7 @@ fn on_worker(test: impl AsyncFnOnce(Worker, Through)) {
 fn after_its_end_a_client_that_resets_ends_the_connection_at_once() {
     on_worker(async |worker, Through { mut client, from_client, to_server, mut server }| {
         let (flows, start) = (Default::default(), Instant::now());
-        let serving = both_ways(&worker, &from_client, &to_server, &flows);
+        let serving = both_ways(&worker, &from_client, &to_server, &flows, || {});
         let resetting = async {
             client.shutdown().await.expect("ends its side");
             assert_eq!(server.read(&mut [0]).await.expect("the end passes"), 0);
@@ -60,7 +60,7 @@ fn a_client_that_resets_under_back_pressure_ends_the_connection_at_once() {
             reset(&client);
             drop(client);
         };
-        let serving = tokio::time::timeout(SILENCE, both_ways(&worker, &from_client, &to_server, &flows));
+        let serving = tokio::time::timeout(SILENCE, both_ways(&worker, &from_client, &to_server, &flows, || {}));
         let (end, ()) = tokio::join!(serving, resetting);
         assert_eq!(end.expect("it doesn't wait for the endpoint"), Err(Flag::Cancelled));
     });
@@ -70,7 +70,7 @@ fn a_client_that_resets_under_back_pressure_ends_the_connection_at_once() {
 fn once_one_way_has_ended_five_minutes_of_silence_end_the_other_and_bytes_put_that_off() {
     on_worker(async |worker, Through { mut client, from_client, to_server, mut server }| {
         let (flows, start) = (Default::default(), Instant::now());
-        let serving = both_ways(&worker, &from_client, &to_server, &flows);
+        let serving = both_ways(&worker, &from_client, &to_server, &flows, || {});
         let talking = async {
             client.shutdown().await.expect("ends its side");
             tokio::time::sleep(SILENCE / 2).await;

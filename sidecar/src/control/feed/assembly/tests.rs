@@ -1,24 +1,11 @@
 //! Claims on the assembly of a stream.
 
 use super::*;
-use evenkeel_wire::{Algorithm, Health, Retry, ServerHello};
+use crate::control::tests::policy;
+use evenkeel_wire::{Health, ServerHello};
 
 fn name(text: &str) -> PoolName {
     text.parse().expect("a pool's name")
-}
-
-fn policy() -> Policy {
-    Policy {
-        requires: Vec::new(),
-        generation: 1,
-        listeners: Vec::new(),
-        algorithm: Algorithm::RoundRobin,
-        active: None,
-        passive: None,
-        panic_threshold: 50,
-        retry: Retry { max_retries: 1, on: Vec::new() },
-        connect_timeout_ms: 1000,
-    }
 }
 
 fn endpoint(index: usize) -> Endpoint {
@@ -28,6 +15,7 @@ fn endpoint(index: usize) -> Endpoint {
         address: [10, 0, (index >> 8) as u8, index as u8].into(),
         port: 80,
         weight: 100,
+        priority: 0,
         zone: None,
         node: None,
         target: None,
@@ -37,7 +25,7 @@ fn endpoint(index: usize) -> Endpoint {
 
 fn greeted() -> Assembly {
     let mut assembly = Assembly::default();
-    let hello = ServerFrame::Hello(ServerHello { version: VERSION, lineage: "l".into() });
+    let hello = ServerFrame::Hello(ServerHello { version: VERSION, lineage: "l".into(), zone: None });
     assert!(matches!(assembly.take(Ok(hello), &Held::default()), Ok(Change::Greeted { .. })));
     assembly
 }
@@ -134,7 +122,7 @@ fn a_stream_out_of_order_cannot_be_followed() {
     assembly.take(Ok(begin("a/b", 1)), &held).expect("begins");
     assert!(matches!(assembly.take(Ok(commit("a/b", 2)), &held), Err(StreamError::OutOfOrder(..))));
     assert!(matches!(greeted().take(ServerFrame::decode(b"garbage"), &held), Err(StreamError::Frame(_))));
-    let other = ServerFrame::Hello(ServerHello { version: 9, lineage: "l".into() });
+    let other = ServerFrame::Hello(ServerHello { version: 9, lineage: "l".into(), zone: None });
     assert!(matches!(Assembly::default().take(Ok(other), &held), Err(StreamError::Version(9))));
 }
 

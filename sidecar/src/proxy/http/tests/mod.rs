@@ -144,15 +144,10 @@ fn pool(members: &[Arc<Member>], shape: Shape, port: u16) -> PoolEntry {
         )
     };
     let policy = Policy {
-        requires: vec![],
-        generation: 1,
         listeners: vec![Listener { name: "http".into(), port, protocol: Protocol::Http }],
         algorithm: wire,
-        active: None,
-        passive: None,
-        panic_threshold: 0,
         retry: Retry { max_retries: shape.max_retries, on: vec![RetryOn::ConnectFailure, RetryOn::StaleConnection] },
-        connect_timeout_ms: 1000,
+        ..crate::control::tests::policy()
     };
     let config = Config { panic_threshold: 0, passive: shape.passive, ..Config::new(algorithm) };
     let endpoints = members.iter().map(|member| member.endpoint().clone()).collect();

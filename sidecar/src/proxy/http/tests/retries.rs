@@ -233,7 +233,7 @@ fn a_pick_passes_over_what_has_left_and_a_retry_sees_what_has_come() {
         // Either may be the one whose turn it is.
         for (left, stays) in [(&first, &second), (&second, &first)] {
             let proxy = Proxy::start(&[first.address(), second.address()]).await;
-            let mut attempts = Attempts::new(proxy.pool(), None);
+            let mut attempts = Attempts::new(proxy.pool(), None, None);
             proxy.relist(&[stays], &[]);
             let chosen = attempts.pick(&proxy.worker).expect("one is left");
             assert_ne!(chosen.address(), left.address());
