@@ -2,6 +2,7 @@
 //! Picks read and claim it by atomics alone; the row of errors behind it has a lock that a good request on a closed breaker never touches.
 //! Times are nanoseconds of its book's clock.
 
+use std::num::NonZeroU64;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -116,7 +117,7 @@ pub(crate) enum View {
 
 /// A claimed probing request; its word says which one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Claim(u64);
+pub(crate) struct Claim(NonZeroU64);
 
 /// What the breaker wants after an error.
 pub(crate) enum Wish {
@@ -178,12 +179,12 @@ impl Breaker {
             return None;
         }
         let claimed = word & !TAG | PROBING;
-        self.word.compare_exchange(word, claimed, AcqRel, Relaxed).ok().map(|_| Claim(claimed))
+        self.word.compare_exchange(word, claimed, AcqRel, Relaxed).ok().and_then(|_| NonZeroU64::new(claimed)).map(Claim)
     }
 
     /// Gives a claim back whose request ended without a word; a claim that was answered is spent and this does nothing.
     pub(crate) fn release(&self, claim: Claim) {
-        let _ = self.word.compare_exchange(claim.0, claim.0 & !TAG | OPEN, AcqRel, Relaxed);
+        let _ = self.word.compare_exchange(claim.0.get(), claim.0.get() & !TAG | OPEN, AcqRel, Relaxed);
     }
 
     /// A good answer. Resets the row; on a probing breaker it counts towards closing. True if it closed it.

@@ -221,11 +221,13 @@ impl Endpoint {
     }
 
     /// In-flight plus what recent errors weigh.
+    #[inline]
     pub(crate) fn burden(&self, nanos: u64) -> u64 {
         u64::from(self.load.in_flight()) + u64::from(self.breaker.penalty(nanos))
     }
 
     /// Its weight in hundredths of a percent: 10,000 is a normal endpoint. During slow start a part of that.
+    #[inline]
     pub(crate) fn effective_weight(&self, slow_start: Option<&SlowStart>, nanos: u64) -> u32 {
         let weight = u32::from(self.weight());
         match slow_start {
@@ -247,6 +249,7 @@ impl Endpoint {
         self.reported.weight(nanos)
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.breaker.is_closed()
     }

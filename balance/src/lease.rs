@@ -7,22 +7,16 @@ use std::time::Instant;
 use crate::breaker::Claim;
 use crate::endpoint::Endpoint;
 
-/// What a request weighs (FEATURES A15).
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Weighed {
-    /// The hash of its cost class, if it has one.
-    #[expect(dead_code, reason = "read by LeastCost")]
-    pub(crate) class: Option<u64>,
-    /// What its class is expected to cost.
-    pub(crate) cost: u32,
-}
-
 /// A request in flight: counts 1 until dropped.
 #[derive(Debug)]
 pub struct InFlight {
     endpoint: Arc<Endpoint>,
     claim: Option<Claim>,
-    weighed: Weighed,
+    /// The hash of its cost class, if it has one (FEATURES A15).
+    #[expect(dead_code, reason = "read by LeastCost")]
+    class: Option<u64>,
+    /// What its class is expected to cost: what it adds to the endpoint's cost until it ends.
+    cost: u32,
     /// When it was picked, in nanoseconds of the clock.
     since: u64,
     /// Its response time has been taken.
@@ -30,30 +24,9 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    pub(crate) fn take(endpoint: &Arc<Endpoint>, weighed: Weighed, nanos: u64) -> Self {
-        endpoint.load().add(weighed.cost);
-        Self::counted(endpoint, weighed, nanos, None)
-    }
-
-    /// Only if it may, given what is in flight now; racing workers cannot pass a bound together.
-    pub(crate) fn take_if(endpoint: &Arc<Endpoint>, weighed: Weighed, nanos: u64, may: impl Fn(u32) -> bool) -> Option<Self> {
-        endpoint.load().add_if(weighed.cost, may).then(|| Self::counted(endpoint, weighed, nanos, None))
-    }
-
-    /// The one probing request of an open breaker, if it is due and nobody has it.
-    pub(crate) fn probe(endpoint: &Arc<Endpoint>, weighed: Weighed, nanos: u64) -> Option<Self> {
-        let claim = endpoint.breaker().claim(nanos)?;
-        endpoint.load().add(weighed.cost);
-        Some(Self::counted(endpoint, weighed, nanos, Some(claim)))
-    }
-
-    fn counted(endpoint: &Arc<Endpoint>, weighed: Weighed, since: u64, claim: Option<Claim>) -> Self {
-        Self { endpoint: Arc::clone(endpoint), claim, weighed, since, sampled: false }
-    }
-
-    /// Makes this request the probing one, if one is due and nobody has it.
-    pub(crate) fn claim(&mut self, nanos: u64) {
-        self.claim = self.endpoint.breaker().claim(nanos);
+    /// Of a request that has been counted on the endpoint, with its cost.
+    pub(crate) fn counted(endpoint: &Arc<Endpoint>, class: Option<u64>, cost: u32, since: u64, claim: Option<Claim>) -> Self {
+        Self { endpoint: Arc::clone(endpoint), claim, class, cost, since, sampled: false }
     }
 
     /// Whom it is for.
@@ -83,7 +56,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.endpoint.load().remove(self.weighed.cost);
+        self.endpoint.load().remove(self.cost);
         if let Some(claim) = self.claim {
             self.endpoint.breaker().release(claim);
         }

@@ -19,9 +19,10 @@ pub(crate) mod stride;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::breaker::Claim;
 use crate::endpoint::Endpoint;
-use crate::lease::{InFlight, Weighed};
-use crate::pool::{BuildError, Pick, PickReason};
+use crate::lease::InFlight;
+use crate::pool::{BuildError, Pick, PickArgs, PickReason};
 use crate::rng::Rng;
 use crate::slow_start::SlowStart;
 use crate::standing::{Cache, Mode, Standing};
@@ -134,7 +135,7 @@ impl Picker {
 
     /// The choice; `None` where every candidate was tried. A due probing request goes before it, but by a table only to a key of the
     /// ejected endpoint's own: that is the walk's to see.
-    pub(crate) fn pick(&self, hunt: &Hunt<'_>, key: Option<u64>, rng: &mut impl Rng) -> Option<Pick> {
+    pub(crate) fn pick(&self, hunt: &Hunt<'_>, key: Option<u64>, rng: &mut impl Rng) -> Option<Choice> {
         let walks = matches!((self, key), (Self::Consistent(_), Some(_)));
         if !walks && let Some(probe) = hunt.due_probe(rng) {
             return Some(probe);
@@ -174,17 +175,31 @@ impl Picker {
 /// How many ejected endpoints a pick looks at for a due probing request.
 const LOOKS: usize = 4;
 
-/// One pick's view of its pool.
+/// Whom a pick is for. Small enough for two registers; [`crate::Pool::pick`] makes the lease of it, so it may not be thrown away.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Choice {
+    /// The probing request that it is.
+    pub(crate) claim: Option<Claim>,
+    /// The member.
+    pub(crate) index: u32,
+    pub(crate) reason: PickReason,
+    /// It counts on the endpoint already.
+    pub(crate) counted: bool,
+}
+
+/// One pick's view of its pool. What it is made of is lent, not copied: copies of what was just written are what a pick waits for.
 pub(crate) struct Hunt<'a> {
     pub(crate) members: &'a [Arc<Endpoint>],
     pub(crate) cache: &'a Cache,
-    pub(crate) standing: Standing,
+    pub(crate) standing: &'a Standing,
     /// The places of the standing's list that this pick is about: all candidates, or those of a zone.
     pub(crate) scope: Range<usize>,
     /// Where it makes a difference now.
     pub(crate) slow_start: Option<&'a SlowStart>,
-    pub(crate) tried: &'a [Arc<Endpoint>],
-    pub(crate) weighed: Weighed,
+    pub(crate) args: &'a PickArgs<'a>,
+    /// What the request's class is expected to cost.
+    pub(crate) cost: u32,
     /// Now, on the book's clock.
     pub(crate) nanos: u64,
 }
@@ -197,7 +212,7 @@ impl Hunt<'_> {
 
     /// The member that the n-th of them is, n below [`Hunt::count`].
     pub(crate) fn nth(&self, n: usize) -> usize {
-        self.cache.member(&self.standing, self.scope.start + n)
+        self.cache.member(self.standing, self.scope.start + n)
     }
 
     /// Whether a member is a candidate now that this request hasn't tried. Of a subset or zone it doesn't know.
@@ -227,14 +242,14 @@ impl Hunt<'_> {
     }
 
     /// The probing request that a member is due. A request that has failed once already isn't made a guinea pig.
-    pub(crate) fn probe(&self, index: usize) -> Option<Pick> {
-        if self.tried.is_empty() { self.probe_at_last(index) } else { None }
+    pub(crate) fn probe(&self, index: usize) -> Option<Choice> {
+        if self.args.tried.is_empty() { self.probe_at_last(index) } else { None }
     }
 
     /// One that some ejected endpoint is due; looks at a few from a random place on.
-    fn due_probe(&self, rng: &mut impl Rng) -> Option<Pick> {
+    fn due_probe(&self, rng: &mut impl Rng) -> Option<Choice> {
         let ejected = self.standing.ejected;
-        if ejected == 0 || !self.tried.is_empty() {
+        if ejected == 0 || !self.args.tried.is_empty() {
             return None;
         }
         let first = rng.below(ejected);
@@ -242,48 +257,56 @@ impl Hunt<'_> {
     }
 
     /// The same when nothing else is left, at whatever ejected endpoint.
-    pub(crate) fn any_probe(&self) -> Option<Pick> {
+    pub(crate) fn any_probe(&self) -> Option<Choice> {
         self.ejected().find_map(|index| self.probe_at_last(index))
     }
 
     fn ejected(&self) -> impl Iterator<Item = usize> + Clone {
         let from = self.standing.candidates;
-        (from..from + self.standing.ejected).map(|place| self.cache.member(&self.standing, place))
+        (from..from + self.standing.ejected).map(|place| self.cache.member(self.standing, place))
     }
 
-    fn probe_at_last(&self, index: usize) -> Option<Pick> {
+    fn probe_at_last(&self, index: usize) -> Option<Choice> {
         let member = &self.members[index];
         if self.standing.mode != Mode::Normal || member.is_closed() || !Mode::Spared.admits(member) || self.was_tried(member) {
             return None;
         }
-        Some(Pick { lease: InFlight::probe(member, self.weighed, self.nanos)?, reason: PickReason::Probe })
+        let claim = Some(member.breaker().claim(self.nanos)?);
+        Some(Choice { claim, index: index as u32, reason: PickReason::Probe, counted: false })
     }
 
     /// Takes a candidate.
-    pub(crate) fn take(&self, index: usize, reason: PickReason) -> Pick {
-        self.call(InFlight::take(&self.members[index], self.weighed, self.nanos), reason)
+    pub(crate) fn take(&self, index: usize, reason: PickReason) -> Choice {
+        Choice { claim: None, index: index as u32, reason, counted: false }
     }
 
-    /// Takes a candidate if it may, given what it has in flight.
-    pub(crate) fn take_if(&self, index: usize, reason: PickReason, may: impl Fn(u32) -> bool) -> Option<Pick> {
-        InFlight::take_if(&self.members[index], self.weighed, self.nanos, may).map(|lease| self.call(lease, reason))
+    /// Takes a candidate if it may, given what it has in flight; racing workers cannot pass a bound together.
+    pub(crate) fn take_if(&self, index: usize, reason: PickReason, may: impl Fn(u32) -> bool) -> Option<Choice> {
+        let counted = self.members[index].load().add_if(self.cost, may);
+        counted.then_some(Choice { claim: None, index: index as u32, reason, counted })
     }
 
-    /// Names a pick: by what the algorithm says, unless the mode is the bigger news. An ejected endpoint that is used all the same
-    /// gets its due probing request along, so that good answers restore it.
-    fn call(&self, mut lease: InFlight, reason: PickReason) -> Pick {
-        let reason = match self.standing.mode {
-            Mode::Normal | Mode::Unwatched | Mode::Nobody => reason,
-            Mode::LastResort => PickReason::LastResort,
+    /// The lease of a choice. Its name is what the algorithm says, unless the mode is the bigger news; an ejected endpoint that is
+    /// used all the same gets its due probing request along, so that good answers restore it.
+    #[inline]
+    pub(crate) fn lease(&self, choice: Choice) -> Pick {
+        let Choice { mut claim, index, mut reason, counted } = choice;
+        let member = &self.members[index as usize];
+        if !counted {
+            member.load().add(self.cost);
+        }
+        match self.standing.mode {
+            Mode::Normal | Mode::Unwatched | Mode::Nobody => {}
+            Mode::LastResort => reason = PickReason::LastResort,
             Mode::Spared | Mode::Panic => {
-                lease.claim(self.nanos);
-                PickReason::Panic
+                claim = member.breaker().claim(self.nanos);
+                reason = PickReason::Panic;
             }
-        };
-        Pick { lease, reason }
+        }
+        Pick { lease: InFlight::counted(member, self.args.class, self.cost, self.nanos, claim), reason }
     }
 
     fn was_tried(&self, member: &Arc<Endpoint>) -> bool {
-        self.tried.iter().any(|tried| Arc::ptr_eq(tried, member))
+        self.args.tried.iter().any(|tried| Arc::ptr_eq(tried, member))
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::breaker::{EjectReason, Outcome, Passive, Transition, Wish};
-use crate::endpoint::{Endpoint, Health};
-use crate::lease::{InFlight, Weighed};
+use crate::clock::nanos_since;
+use crate::endpoint::{Endpoint, Health, Shared};
+use crate::lease::InFlight;
 use crate::picker::{Algorithm, Hunt, Picker};
 use crate::rng::{Rng, SmallRng};
 use crate::slow_start::SlowStart;
@@ -218,6 +219,10 @@ pub struct Pool {
     picker: Picker,
     rules: Rules,
     cache: Cache,
+    /// What the members' book shares; absent without members.
+    shared: Option<Arc<Shared>>,
+    /// The origin of its clock.
+    origin: Option<Instant>,
     /// Held while an ejection is decided, so that the cap holds among workers; draws its jitter.
     ejecting: Mutex<SmallRng>,
 }
@@ -247,48 +252,49 @@ impl Pool {
             zone: config.zone.as_deref().map(Into::into),
             subset: config.subset.map(|subset| Ranking::new(subset::ranking(subset.seed, &members), subset.size as usize)),
         };
-        let cache = Cache::new(&members, &rules, members.first().map_or(0, |member| member.shared().epoch()));
-        Ok(Self { config, members, picker, rules, cache, ejecting: Mutex::new(SmallRng::new(seed)) })
+        let shared = members.first().map(|member| Arc::clone(member.shared()));
+        let cache = Cache::new(&members, &rules, shared.as_ref().map_or(0, |shared| shared.epoch()));
+        // Entering its first member has started the clock.
+        let origin = shared.as_ref().and_then(|shared| shared.clock.origin());
+        Ok(Self { config, members, picker, rules, cache, shared, origin, ejecting: Mutex::new(SmallRng::new(seed)) })
     }
 
     /// Chooses an endpoint and counts the request on it.
     pub fn pick(&self, args: PickArgs<'_>, now: Instant, rng: &mut impl Rng) -> Result<Pick, NoEndpoint> {
-        let PickArgs { key, class, tried } = args;
-        let Some(first) = self.members.first() else { return Err(NoEndpoint::Empty) };
-        let nanos = first.shared().clock.nanos(now);
-        let weighed = Weighed { class, cost: 0 };
-        let mut found = None;
+        let (Some(shared), Some(origin)) = (&self.shared, self.origin) else { return Err(NoEndpoint::Empty) };
+        let nanos = nanos_since(origin, now);
         for _ in 0..MAX_RECOUNTS {
-            let epoch = self.epoch();
+            let epoch = shared.epoch();
             let standing = self.standing(epoch);
-            let hunt = self.hunt(standing, weighed, tried, nanos);
-            found = self.picker.pick(&hunt, key, rng).or_else(|| hunt.any_probe());
+            let hunt = self.hunt(&standing, &args, nanos);
+            if let Some(choice) = self.picker.pick(&hunt, args.key, rng) {
+                return Ok(hunt.lease(choice));
+            }
+            if let Some(choice) = hunt.any_probe() {
+                return Ok(hunt.lease(choice));
+            }
             // The last candidate may go away in the middle of a pick: then others are candidates now.
-            if found.is_some() || self.epoch() == epoch {
+            if shared.epoch() == epoch {
                 break;
             }
         }
-        found.ok_or(if tried.is_empty() || self.standing(self.epoch()).mode == Mode::Nobody {
-            NoEndpoint::NoneUsable
-        } else {
-            NoEndpoint::AllTried
-        })
+        let nobody = args.tried.is_empty() || self.standing(self.epoch()).mode == Mode::Nobody;
+        Err(if nobody { NoEndpoint::NoneUsable } else { NoEndpoint::AllTried })
     }
 
     /// The candidates from the least to the most loaded, or in the order of the key's owners (FEATURES A17): whom attempt 1, 2, 3 …
     /// of one request would get. Allocates; for retries a pick with `tried` gives the same order one at a time.
     pub fn candidates(&self, args: PickArgs<'_>, now: Instant) -> Vec<Arc<Endpoint>> {
-        let PickArgs { key, class, tried } = args;
-        let Some(first) = self.members.first() else { return Vec::new() };
-        let nanos = first.shared().clock.nanos(now);
-        let hunt = self.hunt(self.standing(self.epoch()), Weighed { class, cost: 0 }, tried, nanos);
-        self.picker.order(&hunt, key).into_iter().map(|index| Arc::clone(&self.members[index])).collect()
+        let Some(origin) = self.origin else { return Vec::new() };
+        let standing = self.standing(self.epoch());
+        let hunt = self.hunt(&standing, &args, nanos_since(origin, now));
+        self.picker.order(&hunt, args.key).into_iter().map(|index| Arc::clone(&self.members[index])).collect()
     }
 
-    fn hunt<'a>(&'a self, standing: Standing, weighed: Weighed, tried: &'a [Arc<Endpoint>], nanos: u64) -> Hunt<'a> {
+    fn hunt<'a>(&'a self, standing: &'a Standing, args: &'a PickArgs<'a>, nanos: u64) -> Hunt<'a> {
         let slow_start = self.config.slow_start.as_ref().filter(|_| standing.is_warming(nanos));
         let scope = standing.all();
-        Hunt { members: &self.members, cache: &self.cache, standing, scope, slow_start, tried, weighed, nanos }
+        Hunt { members: &self.members, cache: &self.cache, standing, scope, slow_start, args, cost: 0, nanos }
     }
 
     /// How each of [`Self::members`] stands now, in the same order. Allocates: for people, not for picks.
@@ -380,7 +386,7 @@ impl Pool {
     }
 
     fn epoch(&self) -> u64 {
-        self.members.first().map_or(0, |member| member.shared().epoch())
+        self.shared.as_ref().map_or(0, |shared| shared.epoch())
     }
 
     fn standing(&self, epoch: u64) -> Standing {

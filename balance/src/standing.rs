@@ -44,6 +44,7 @@ impl Mode {
     }
 
     /// Whether a member's health makes it a candidate. In `Normal`, one with an open breaker isn't, but may be due a probing request.
+    #[inline]
     pub(crate) fn admits(self, endpoint: &Endpoint) -> bool {
         match self {
             Self::Normal => endpoint.health() == Health::Usable && endpoint.is_closed(),

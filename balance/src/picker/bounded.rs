@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use super::{Hunt, least};
+use super::{Choice, Hunt, least};
 use crate::endpoint::Endpoint;
 use crate::load::Ended;
-use crate::pool::{BuildError, Pick, PickReason};
+use crate::pool::{BuildError, PickReason};
 use crate::rng::Rng;
 use crate::sync::atomic::{
     AtomicU64,
@@ -53,7 +53,7 @@ pub(super) fn pick(
     walk: impl Iterator<Item = usize>,
     bound: Option<&Bound>,
     rng: &mut impl Rng,
-) -> Option<Pick> {
+) -> Option<Choice> {
     let mut first = None;
     let mut room = Room { known: Known::Nothing, requests: 1, weight: hunt.standing.weight };
     for index in walk {
@@ -85,7 +85,7 @@ impl Bound {
     }
 
     /// Takes a candidate if it has room by what is known, finding out more as long as that may help.
-    fn take(&self, hunt: &Hunt<'_>, index: usize, reason: PickReason, room: &mut Room) -> Option<Pick> {
+    fn take(&self, hunt: &Hunt<'_>, index: usize, reason: PickReason, room: &mut Room) -> Option<Choice> {
         let weight = hunt.weight(index);
         loop {
             if let Some(pick) = hunt.take_if(index, reason, |in_flight| room.fits(self.percent, in_flight, weight)) {

@@ -8,9 +8,9 @@ use super::bounded::{self, Bound};
 use super::maglev::{self, Maglev};
 use super::rendezvous::{self, Rendezvous};
 use super::ring::{self, Ring};
-use super::{Hunt, Table};
+use super::{Choice, Hunt, Table};
 use crate::endpoint::Endpoint;
-use crate::pool::{BuildError, Pick};
+use crate::pool::BuildError;
 use crate::rng::Rng;
 
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Consistent {
         Ok(Self { owners, bound })
     }
 
-    pub(crate) fn pick(&self, hunt: &Hunt<'_>, key: u64, rng: &mut impl Rng) -> Option<Pick> {
+    pub(crate) fn pick(&self, hunt: &Hunt<'_>, key: u64, rng: &mut impl Rng) -> Option<Choice> {
         over!(&self.owners, table => bounded::pick(hunt, table.walk(key), self.bound.as_ref(), rng))
     }
 

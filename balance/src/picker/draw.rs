@@ -1,8 +1,8 @@
 //! The lowest score of all candidates, or of d distinct random ones: the machinery of every algorithm that compares endpoints. Draws
 //! are without replacement, so that with two candidates the better one always wins; of equals each wins as often.
 
-use super::Hunt;
-use crate::pool::{Pick, PickReason};
+use super::{Choice, Hunt};
+use crate::pool::PickReason;
 use crate::rng::Rng;
 
 /// Up to as many distinct draws are made by rejection; more go through a scan.
@@ -16,7 +16,11 @@ pub(crate) struct Score {
 }
 
 impl Score {
+    #[inline]
     fn cmp(self, other: Self) -> std::cmp::Ordering {
+        if self.under == other.under {
+            return self.over.cmp(&other.over);
+        }
         let product = |a: u64, b: u32| u128::from(a) * u128::from(b);
         product(self.over, other.under).cmp(&product(other.over, self.under))
     }
@@ -26,7 +30,23 @@ impl Score {
 struct Best {
     index: usize,
     score: Score,
+    /// Equals so far.
     ties: usize,
+    /// The equal that takes its place.
+    next: usize,
+}
+
+impl Best {
+    fn new(index: usize, score: Score, ties: usize, rng: &mut impl Rng) -> Self {
+        Self { index, score, ties, next: successor(ties, rng) }
+    }
+
+    /// After one more, if that isn't worse.
+    #[inline]
+    fn met(self, index: usize, score: Score, rng: &mut impl Rng) -> Self {
+        let ties = if score.cmp(self.score).is_lt() { 1 } else { self.ties + 1 };
+        if ties == 1 || ties == self.next { Self::new(index, score, ties, rng) } else { Self { ties, ..self } }
+    }
 }
 
 /// The best of `choices` distinct draws; 0: of all.
@@ -36,7 +56,7 @@ pub(crate) fn pick(
     reason: PickReason,
     score: impl Fn(&Hunt<'_>, usize) -> Score,
     rng: &mut impl Rng,
-) -> Option<Pick> {
+) -> Option<Choice> {
     let count = hunt.count();
     let best = if choices == 0 || choices >= count {
         of_all(hunt, &score, rng)
@@ -58,15 +78,33 @@ pub(crate) fn order(hunt: &Hunt<'_>, score: impl Fn(&Hunt<'_>, usize) -> Score) 
     scored.into_iter().map(|(_, index)| index).collect()
 }
 
-/// O(candidates).
+/// O(candidates). The list is taken at its word for all but the winner: asking each one's health again costs more than the scores do.
 pub(crate) fn of_all(hunt: &Hunt<'_>, score: &impl Fn(&Hunt<'_>, usize) -> Score, rng: &mut impl Rng) -> Option<usize> {
-    let mut best = None;
-    for index in (0..hunt.count()).map(|n| hunt.nth(n)) {
-        if hunt.admits(index) {
-            best = Some(better(best, index, score(hunt, index), rng));
+    let listed = || (0..hunt.count()).map(|n| hunt.nth(n));
+    if hunt.args.tried.is_empty()
+        && let Some(index) = best_of(hunt, listed(), score, rng)
+        && hunt.admits(index)
+    {
+        return Some(index);
+    }
+    best_of(hunt, listed().filter(|&index| hunt.admits(index)), score, rng)
+}
+
+fn best_of(
+    hunt: &Hunt<'_>,
+    mut members: impl Iterator<Item = usize>,
+    score: &impl Fn(&Hunt<'_>, usize) -> Score,
+    rng: &mut impl Rng,
+) -> Option<usize> {
+    let first = members.next()?;
+    let mut best = Best::new(first, score(hunt, first), 1, rng);
+    for index in members {
+        let score = score(hunt, index);
+        if score.cmp(best.score) != std::cmp::Ordering::Greater {
+            best = best.met(index, score, rng);
         }
     }
-    best.map(|best| best.index)
+    Some(best.index)
 }
 
 /// Two distinct ones, if both may be picked.
@@ -134,16 +172,17 @@ fn of_sample(hunt: &Hunt<'_>, choices: usize, score: &impl Fn(&Hunt<'_>, usize) 
     best.map(|best| best.index).or(passed)
 }
 
+/// Which of the equals to come replaces the `ties`-th: the k-th of all is to win with chance 1/k, so that the next winner is beyond
+/// s with chance ties/s (Vitter, "Random sampling with a reservoir", 1985). One draw a winner instead of one an equal.
+fn successor(ties: usize, rng: &mut impl Rng) -> usize {
+    let uniform = ((rng.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64;
+    (ties as f64 / uniform) as usize + 1
+}
+
 fn better(best: Option<Best>, index: usize, score: Score, rng: &mut impl Rng) -> Best {
-    let new = Best { index, score, ties: 1 };
-    let Some(best) = best else { return new };
-    match score.cmp(best.score) {
-        std::cmp::Ordering::Less => new,
-        std::cmp::Ordering::Greater => best,
-        // The k-th of equals replaces the others with chance 1/k: each of them wins equally often.
-        std::cmp::Ordering::Equal => {
-            let ties = best.ties + 1;
-            if rng.below(ties) == 0 { Best { ties, ..new } } else { Best { ties, ..best } }
-        }
+    match best {
+        None => Best::new(index, score, 1, rng),
+        Some(best) if score.cmp(best.score).is_gt() => best,
+        Some(best) => best.met(index, score, rng),
     }
 }

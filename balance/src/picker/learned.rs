@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Hunt, stride};
+use super::{Choice, Hunt, stride};
 use crate::endpoint::Endpoint;
 use crate::load::decay;
-use crate::pool::Pick;
 use crate::rng::Rng;
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
@@ -69,7 +68,7 @@ impl Learned {
     }
 
     /// The next in turn. O(largest ÷ mean weight), and once a period O(members).
-    pub(crate) fn pick(&self, hunt: &Hunt<'_>, rng: &mut impl Rng) -> Option<Pick> {
+    pub(crate) fn pick(&self, hunt: &Hunt<'_>, rng: &mut impl Rng) -> Option<Choice> {
         let due = self.due.load(Relaxed);
         if hunt.nanos >= due && self.due.compare_exchange(due, hunt.nanos + self.source.period(), AcqRel, Relaxed).is_ok() {
             self.learn(hunt.members, hunt.nanos);

@@ -2,8 +2,8 @@
 //! stay idle and may be taken away.
 
 use super::draw;
-use super::{Hunt, least};
-use crate::pool::{Pick, PickReason};
+use super::{Choice, Hunt, least};
+use crate::pool::PickReason;
 use crate::rng::Rng;
 
 #[derive(Debug)]
@@ -17,7 +17,7 @@ impl Packing {
     }
 
     /// The first with room; where all are full the least loaded. O(full ones).
-    pub(crate) fn pick(&self, hunt: &Hunt<'_>, rng: &mut impl Rng) -> Option<Pick> {
+    pub(crate) fn pick(&self, hunt: &Hunt<'_>, rng: &mut impl Rng) -> Option<Choice> {
         let first = (0..hunt.count()).map(|n| hunt.nth(n)).filter(|&index| hunt.admits(index)).find_map(|index| {
             let room = self.room(hunt.weight(index));
             hunt.take_if(index, PickReason::Packed, |in_flight| in_flight < room)

@@ -1,8 +1,8 @@
 //! At random by weight (FEATURES A3): drawn evenly and kept with the chance weight ÷ largest weight, so that a weight that changes,
 //! or grows in slow start, counts for the very next pick and equal weights cost one draw.
 
-use super::Hunt;
-use crate::pool::{Pick, PickReason};
+use super::{Choice, Hunt};
+use crate::pool::PickReason;
 use crate::rng::Rng;
 
 /// Draws before the weights are summed up: as many as a few heavy ones among many light ones need.
@@ -12,7 +12,7 @@ const DRAWS: usize = 32;
 pub(crate) struct Random;
 
 impl Random {
-    pub(crate) fn pick(&self, hunt: &Hunt<'_>, rng: &mut impl Rng) -> Option<Pick> {
+    pub(crate) fn pick(&self, hunt: &Hunt<'_>, rng: &mut impl Rng) -> Option<Choice> {
         let (count, most) = (hunt.count(), usize::from(hunt.standing.heaviest) * 100);
         let draws = if count == 0 { 0 } else { DRAWS };
         let drawn = (0..draws).find_map(|_| {

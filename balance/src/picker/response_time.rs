@@ -1,10 +1,10 @@
 //! Least response time (FEATURES A6): Peak-EWMA × (in flight + 1) ÷ weight, lowest of d distinct draws or of all (Finagle's and
 //! Linkerd's load metric). A slower answer counts at once and fades over ten seconds; failures count as slow.
 
-use super::Hunt;
 use super::draw::{self, Score};
+use super::{Choice, Hunt};
 use crate::load::{PEAK_DECAY, decay};
-use crate::pool::{Pick, PickReason};
+use crate::pool::PickReason;
 use crate::rng::Rng;
 
 /// What an endpoint without an answer yet counts for, in microseconds: Linkerd's default.
@@ -21,7 +21,7 @@ impl ResponseTime {
         Self { choices: choice_count as usize }
     }
 
-    pub(crate) fn pick(&self, hunt: &Hunt<'_>, rng: &mut impl Rng) -> Option<Pick> {
+    pub(crate) fn pick(&self, hunt: &Hunt<'_>, rng: &mut impl Rng) -> Option<Choice> {
         draw::pick(hunt, self.choices, PickReason::LeastLoaded, score, rng)
     }
 }

@@ -2,8 +2,8 @@
 //! the largest weight takes its turn in each, all others in their part of the laps, evenly spaced. No table, no lock, and a weight
 //! that changes changes the very next lap. What is kept between picks is one number, shared by all snapshots of a book.
 
-use super::{Hunt, random};
-use crate::pool::{Pick, PickReason};
+use super::{Choice, Hunt, random};
+use crate::pool::PickReason;
 use crate::rng::{Rng, SmallRng};
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -52,7 +52,7 @@ fn takes_turn(weight: u64, most: u64, lap: u64, index: usize) -> bool {
 
 /// The next in turn, by `weight` of a member where none weighs over `most`. During slow start a turn is taken with the chance that the
 /// member has of its weight. O(heaviest ÷ mean weight).
-pub(crate) fn pick(hunt: &Hunt<'_>, turn: &Turn, most: u64, weight: impl Fn(usize) -> u64, rng: &mut impl Rng) -> Option<Pick> {
+pub(crate) fn pick(hunt: &Hunt<'_>, turn: &Turn, most: u64, weight: impl Fn(usize) -> u64, rng: &mut impl Rng) -> Option<Choice> {
     let count = hunt.count();
     for _ in 0..FRUITLESS_LAPS * count {
         let (lap, place) = turn.next(count);
