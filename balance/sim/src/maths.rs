@@ -4,6 +4,17 @@
 const LN_2_HIGH: f64 = 6.931_471_803_691_238e-1;
 const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 
+/// 1/n! from n = 0 to 13.
+const INVERSE_FACTORIALS: [f64; 14] = {
+    let mut inverse = [1.0; 14];
+    let mut n = 1;
+    while n < 14 {
+        inverse[n] = inverse[n - 1] / n as f64;
+        n += 1;
+    }
+    inverse
+};
+
 /// ln x, for finite x > 0.
 pub fn ln(x: f64) -> f64 {
     debug_assert!(x > 0.0 && x.is_finite());
@@ -31,7 +42,7 @@ pub fn exp(x: f64) -> f64 {
     }
     let twos = (x / std::f64::consts::LN_2).round();
     let rest = (x - twos * LN_2_HIGH) - twos * LN_2_LOW;
-    let series = (1..=13).rev().fold(1.0, |sum, n| 1.0 + sum * rest / f64::from(n));
+    let series = INVERSE_FACTORIALS.iter().rev().fold(0.0, |sum, factor| sum * rest + factor);
     series * f64::from_bits(((twos as i64 + 1023) as u64) << 52)
 }
 

@@ -72,7 +72,7 @@ impl Plain {
     /// The server, if there is one that wasn't tried.
     pub(crate) fn pick(&mut self, tried: &[u32], servers: &[Server], now: Nanos, rng: &mut SmallRng) -> Option<usize> {
         let open = |server: &usize| !tried.contains(&(*server as u32));
-        let count = self.members.iter().filter(|server| tried.is_empty() || open(server)).count();
+        let count = if tried.is_empty() { self.members.len() } else { self.members.iter().filter(|server| open(server)).count() };
         if count == 0 {
             return None;
         }

@@ -6,6 +6,8 @@ use crate::events::Nanos;
 
 /// Weight of the newest sample, as in the authors' code.
 const NEWEST: f64 = 0.1;
+/// The least service time, in nanoseconds: a server isn't infinitely fast because a request was empty.
+const LEAST: f64 = 100e3;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Rank {
@@ -18,7 +20,7 @@ impl Rank {
     pub(super) fn observe(&mut self, took: Nanos, feedback: Option<Feedback>) {
         let took = took as f64;
         let (service, queue) =
-            feedback.map_or((self.service, self.queue), |known| (known.service as f64, f64::from(known.queue)));
+            feedback.map_or((self.service, self.queue), |known| ((known.service as f64).max(LEAST), f64::from(known.queue)));
         let newest = if self.response.is_some() { NEWEST } else { 1.0 };
         let mix = |old: f64, new: f64| old + newest * (new - old);
         self.response = Some(mix(self.response.unwrap_or(took), took));

@@ -29,7 +29,9 @@ impl PeakEwma {
     }
 
     pub(super) fn cost(&self, in_flight: u32, now: Nanos) -> f64 {
-        self.observe(0, now);
+        if now > self.at.get() {
+            self.observe(0, now);
+        }
         self.nanos.get() * (f64::from(in_flight) + 1.0)
     }
 }
