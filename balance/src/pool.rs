@@ -299,9 +299,9 @@ impl Pool {
 
     /// How each of [`Self::members`] stands now, in the same order. Allocates: for people, not for picks.
     pub fn stands(&self, now: Instant) -> Vec<Stand> {
-        let Some(first) = self.members.first() else { return Vec::new() };
-        let nanos = first.shared().clock.nanos(now);
-        let hunt = self.hunt(self.standing(self.epoch()), Weighed::default(), &[], nanos);
+        let Some(origin) = self.origin else { return Vec::new() };
+        let (standing, args) = (self.standing(self.epoch()), PickArgs::default());
+        let hunt = self.hunt(&standing, &args, nanos_since(origin, now));
         let stand = |index| Stand { weight: hunt.weight(index), candidate: false };
         let mut stands: Vec<Stand> = (0..self.members.len()).map(stand).collect();
         for index in (0..hunt.count()).map(|n| hunt.nth(n)) {
