@@ -45,8 +45,6 @@ mod endpoint;
 mod hash;
 mod lease;
 mod load;
-#[cfg(all(test, shuttle))]
-mod model;
 mod picker;
 mod pool;
 mod reported;

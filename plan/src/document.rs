@@ -129,9 +129,22 @@ impl<'de> Deserialize<'de> for Traced {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         serde_path_to_error::deserialize(deserializer).map(Self).map_err(|error| match error.path().to_string().as_str() {
             "." => error.into_inner(),
-            path => serde::de::Error::custom(format!("{path}: {}", error.inner())),
+            path => serde::de::Error::custom(format!("{path}: {}", in_words(error.inner().to_string()))),
         })
     }
+}
+
+/// What the reader says of a value that isn't of its type, and what people are told.
+const WORDS: [(&str, &str); 4] = [
+    ("invalid u8", "not a whole number from 0 to 255"),
+    ("invalid u16", "not a whole number from 0 to 65535"),
+    ("invalid u32", "not a whole number from 0 to 4294967295"),
+    ("invalid IP address syntax", "not an IPv4 or IPv6 address (names aren't looked up)"),
+];
+
+fn in_words(said: String) -> String {
+    let known = WORDS.iter().find_map(|(from, to)| Some((to, said.strip_prefix(from)?)));
+    known.map_or_else(|| said.clone(), |(to, rest)| format!("{to}{rest}"))
 }
 
 /// Reads all pools of a file's text, or says what is wrong with the first that isn't right.

@@ -41,10 +41,15 @@ fn an_unknown_field_is_named_with_its_document_and_line() {
 
 #[test]
 fn a_wrong_type_is_named_with_its_line() {
-    let said = error(&GOOD.replace("port: 9001", "port: many"));
-    assert!(said.contains("document 1 (a)") && said.contains("line 5"), "{said}");
+    for port in ["many", "70000", "-1", "1.5"] {
+        let said = error(&GOOD.replace("port: 9001", &format!("port: {port}")));
+        assert!(said.contains("document 1 (a)") && said.contains("port: not a whole number from 0 to 65535"), "{said}");
+        assert!(said.contains("line 5"), "{said}");
+    }
     let said = error(&GOOD.replace("127.0.0.1", "backend.example"));
-    assert!(said.contains("invalid IP address"), "{said}");
+    assert!(said.contains("address: not an IPv4 or IPv6 address") && said.contains("line 5"), "{said}");
+    let said = error(&format!("{GOOD}  subsetting: {{size: all}}\n"));
+    assert!(said.contains("spec.subsetting.size: not a whole number"), "{said}");
 }
 
 #[test]

@@ -50,6 +50,37 @@ async fn a_good_pool_is_acknowledged_and_served() {
 }
 
 #[tokio::test]
+async fn the_zone_that_the_operator_says_is_preferred_and_stays_unless_another_was_given() {
+    let (mut operator, near, far) = (Operator::start().await, Backend::start().await, Backend::start().await);
+    let mut zoned = policy(free_port().await);
+    zoned.zone_aware = true;
+    let listed = [("a", &near), ("b", &far)].map(|(zone, backend)| {
+        let zone = Some(zone.to_owned());
+        evenkeel_wire::Endpoint { zone, ..endpoint(&format!("uid-{}", backend.port()), backend.address) }
+    });
+    let sidecar = follow(&operator, &["shop/*"]).await;
+    for zone in [Some("a"), None] {
+        let mut stream = operator.stream().await;
+        stream.greet("one", zone);
+        stream.pool("shop/a", 5, &zoned, &listed);
+        stream.send(ServerFrame::Synced);
+        stream.expect_ack("shop/a", 5).await;
+        assert_eq!(sidecar.pool("shop/a").await.expect("is in use")["zone"], "a", "told {zone:?}");
+    }
+    drop(sidecar);
+    let mut given = config(Source::Feed(Box::new(operator.settings(&["shop/*"]))));
+    given.zone = Some("b".into());
+    let sidecar = Sidecar::start(given).await.expect("starts");
+    let mut stream = operator.stream().await;
+    stream.greet("one", Some("a"));
+    let mut elsewhere = zoned.clone();
+    elsewhere.listeners[0].port = free_port().await;
+    stream.pool("shop/a", 5, &elsewhere, &listed);
+    stream.expect_ack("shop/a", 5).await;
+    assert_eq!(sidecar.pool("shop/a").await.expect("is in use")["zone"], "b");
+}
+
+#[tokio::test]
 async fn a_bad_pool_is_refused_alone_and_its_last_good_revision_stays() {
     let (mut operator, backend, port) = (Operator::start().await, Backend::start().await, free_port().await);
     let (_sidecar, mut stream) = in_step(&mut operator, port, &backend).await;

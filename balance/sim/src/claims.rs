@@ -1,11 +1,8 @@
 //! The claims, one file each. A new one is a file in `claims/`, a `mod` line and a line in [`ALL`].
 
-mod bins;
-mod bounded;
 mod buoyant;
-mod tables;
 
 use crate::claim::Claim;
 
 /// All claims, in the order of the page.
-pub const ALL: &[Claim] = &[buoyant::CLAIM, tables::CLAIM, bounded::CLAIM, bins::CLAIM];
+pub const ALL: &[Claim] = &[buoyant::CLAIM];

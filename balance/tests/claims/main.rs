@@ -5,7 +5,6 @@ mod assign;
 mod breaker;
 mod health;
 mod least;
-mod operations;
 mod packing;
 mod random;
 mod response_time;

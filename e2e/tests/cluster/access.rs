@@ -128,6 +128,7 @@ fn the_operator_may_do_little() -> Result<()> {
             "patch balancerpools.evenkeel.dev --subresource=status -A",
             "list endpointslices.discovery.k8s.io -A",
             "create tokenreviews.authentication.k8s.io",
+            "get nodes",
         ];
         for words in needed {
             ensure!(can(ns, &account, words)?, "the operator may not {words}");
@@ -148,6 +149,8 @@ fn the_operator_may_do_little() -> Result<()> {
             "impersonate users",
             "list secrets -A",
             "list configmaps -A",
+            "list nodes",
+            "patch nodes",
             &own,
             &foreign,
             &other,

@@ -6,3 +6,4 @@ mod health;
 mod injection;
 mod observing;
 mod refusals;
+mod spread;

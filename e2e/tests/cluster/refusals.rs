@@ -1,6 +1,7 @@
 //! Bad pools: refused at the door, or named in their status; and no other pool notices.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use evenkeel_e2e::harness::cluster::checkout;
 use evenkeel_e2e::harness::manifest::{pool, spec};
 use evenkeel_e2e::harness::scene::web;
 use evenkeel_e2e::harness::temp_ns::{TempNs, condition, flawless, with_temp_ns};
@@ -38,6 +39,31 @@ fn a_pool_that_breaks_the_schema_is_refused_by_the_api_server() -> Result<()> {
             ensure!(said.contains(named), "{what}: the refusal doesn't name `{named}`: {said}");
         }
         ensure!(ns.suite().cluster.api.list(&ns.own_path("balancerpools"))?.is_empty(), "something was stored");
+        Ok(())
+    })
+}
+
+/// Its first line says what the API server answers; where that takes it all the same, the line says `(accepted`.
+#[test]
+fn every_bad_pool_of_the_schema_tests_is_refused_with_its_message() -> Result<()> {
+    with_temp_ns("bad", |ns| {
+        let folder = checkout().join("crds/tests/bad");
+        let mut wrong = Vec::new();
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let text = std::fs::read_to_string(&path)?;
+            let expected = text.lines().find_map(|line| line.strip_prefix("# server: ")).context("no expectation")?;
+            let words = ["--namespace", &ns.name, "create", "--validate=strict", "--dry-run=server", "--filename", "-"];
+            let said = ns.suite().cluster.kubectl(&words, &text)?;
+            let as_expected = match expected.starts_with("(accepted") {
+                true => said.status.success(),
+                false => !said.status.success() && said.err.contains(expected),
+            };
+            if !as_expected {
+                wrong.push(format!("{}: `{expected}` isn't in {}{}", path.display(), said.out, said.err));
+            }
+        }
+        ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
         Ok(())
     })
 }

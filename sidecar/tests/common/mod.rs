@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod operator;
+pub(crate) mod web;
 
 use evenkeel_sidecar::app::{self, Bound, Config, Source, StartError};
 use evenkeel_sidecar::lifecycle::Drained;
