@@ -147,6 +147,11 @@ impl Load {
         Average::unpack(self.peak.load(Relaxed)).map(|peak| peak.value * decay(peak.age(nanos), PEAK_DECAY))
     }
 
+    /// Whether it has answered yet.
+    pub(crate) fn is_known(&self) -> bool {
+        self.peak.load(Relaxed) != 0
+    }
+
     /// The moving average of its response times in microseconds and its age in nanoseconds; `None` before the first answer.
     pub(crate) fn mean(&self, nanos: u64) -> Option<(f32, u64)> {
         Average::unpack(self.mean.load(Relaxed)).map(|mean| (mean.value, mean.age(nanos)))

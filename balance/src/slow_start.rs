@@ -1,5 +1,6 @@
 //! Slow start (FEATURES A24): an endpoint that became ready a moment ago takes a growing part of its weight. Pure arithmetic; who
 //! is new says the endpoint's clock, whether all are the pool's standing. (Envoy takes max(least, t ÷ window) instead of a line from the least.)
+//! Turns, random picks and bounds go by that weight; where endpoints are compared, the part is the chance to be compared (`draw`).
 
 use std::time::Duration;
 

@@ -120,6 +120,8 @@ pub(crate) struct Standing {
     pub(crate) weight: u64,
     /// The candidates' weight in the own zone.
     pub(crate) local_weight: u64,
+    /// When the first of the candidates became usable, in nanoseconds of the clock.
+    pub(crate) oldest: u64,
     /// Slow start counts from here on (before, all are new) …
     pub(crate) warming_from: u64,
     /// … to here (then, nobody is), in nanoseconds of the clock.
@@ -208,6 +210,7 @@ struct Slot {
     ejected: AtomicU32,
     weight: AtomicU64,
     local_weight: AtomicU64,
+    oldest: AtomicU64,
     warming_from: AtomicU64,
     warming_until: AtomicU64,
 }
@@ -287,7 +290,7 @@ impl Cache {
             filler.push(index);
         }
         let ejected = filler.filled - candidates;
-        let Tally { least, most, weight, local, local_weight, first_warm, last_warm, slow_start: _ } = tally;
+        let Tally { least, most, weight, local, local_weight, oldest, first_warm, last_warm, slow_start: _ } = tally;
         let (warming_from, warming_until) = if first_warm < last_warm { (first_warm, last_warm) } else { (0, 0) };
         let uniform = least == most;
         Standing {
@@ -300,6 +303,7 @@ impl Cache {
             ejected,
             weight,
             local_weight,
+            oldest,
             warming_from,
             warming_until,
             list,
@@ -315,13 +319,24 @@ struct Tally {
     weight: u64,
     local: usize,
     local_weight: u64,
+    oldest: u64,
     first_warm: u64,
     last_warm: u64,
 }
 
 impl Tally {
     fn new(slow_start: Option<SlowStart>) -> Self {
-        Self { slow_start, least: u16::MAX, most: 0, weight: 0, local: 0, local_weight: 0, first_warm: u64::MAX, last_warm: 0 }
+        Self {
+            slow_start,
+            least: u16::MAX,
+            most: 0,
+            weight: 0,
+            local: 0,
+            local_weight: 0,
+            oldest: u64::MAX,
+            first_warm: u64::MAX,
+            last_warm: 0,
+        }
     }
 
     fn add(&mut self, member: &Endpoint, is_local: bool) {
@@ -333,6 +348,7 @@ impl Tally {
             self.local += 1;
             self.local_weight += u64::from(weight) * 100;
         }
+        self.oldest = self.oldest.min(member.ready_at());
         if let Some(slow_start) = &self.slow_start {
             let warm = member.ready_at().saturating_add(slow_start.window_nanos());
             self.first_warm = self.first_warm.min(warm);
@@ -369,6 +385,7 @@ impl Slot {
             ejected: self.ejected.load(Relaxed) as usize,
             weight: self.weight.load(Relaxed),
             local_weight: self.local_weight.load(Relaxed),
+            oldest: self.oldest.load(Relaxed),
             warming_from: self.warming_from.load(Relaxed),
             warming_until: self.warming_until.load(Relaxed),
             list,
@@ -378,7 +395,7 @@ impl Slot {
 
     fn put(&self, epoch: u64, standing: Standing) {
         let Standing { mode, depth, uniform, heaviest, candidates, local, ejected, weight, .. } = standing;
-        let Standing { local_weight, warming_from, warming_until, list: _, .. } = standing;
+        let Standing { local_weight, oldest, warming_from, warming_until, list: _, .. } = standing;
         // Whoever still reads the version before the last must notice that its slot changes.
         fence(Release);
         self.epoch.store(epoch, Relaxed);
@@ -388,6 +405,7 @@ impl Slot {
         self.ejected.store(ejected as u32, Relaxed);
         self.weight.store(weight, Relaxed);
         self.local_weight.store(local_weight, Relaxed);
+        self.oldest.store(oldest, Relaxed);
         self.warming_from.store(warming_from, Relaxed);
         self.warming_until.store(warming_until, Relaxed);
     }

@@ -3,7 +3,7 @@
 
 use super::{Choice, Hunt};
 use crate::pool::PickReason;
-use crate::rng::Rng;
+use crate::rng::{Rng, SmallRng};
 
 /// Up to as many distinct draws are made by rejection; more go through a scan.
 const MAX_DRAWS: usize = 16;
@@ -49,8 +49,54 @@ impl Best {
     }
 }
 
-/// The best of `choices` distinct draws; 0: of all.
+/// The best of `choices` distinct draws; 0: of all. Those in slow start take part by chance.
 pub(crate) fn pick(
+    hunt: &Hunt<'_>,
+    choices: usize,
+    reason: PickReason,
+    score: impl Fn(&Hunt<'_>, usize) -> Score,
+    rng: &mut impl Rng,
+) -> Option<Choice> {
+    if hunt.slow_start.is_some() {
+        pick_sparing(hunt, choices, reason, score, |_, _| false, rng)
+    } else {
+        pick_any(hunt, choices, reason, score, rng)
+    }
+}
+
+/// The same, and those that are `new` take part by chance too: with the chance that gives them their share, and in slow start their
+/// part of it, if they win whenever they take part. Balancers that learn of an endpoint at once would all run to it else, for an idle
+/// one looks best to all of them; and by its small weight alone it would look worst to all of them, and get nothing while it grows.
+pub(crate) fn pick_sparing(
+    hunt: &Hunt<'_>,
+    choices: usize,
+    reason: PickReason,
+    score: impl Fn(&Hunt<'_>, usize) -> Score,
+    is_new: impl Fn(&Hunt<'_>, usize) -> bool,
+    rng: &mut impl Rng,
+) -> Option<Choice> {
+    let salt = rng.next_u64();
+    let drawn = if choices == 0 { hunt.count() } else { choices.min(hunt.count()) } as f32;
+    let mean = hunt.standing.weight as f32 / hunt.standing.candidates.max(1) as f32;
+    let grown = Hunt { slow_start: None, scope: hunt.scope.clone(), ..*hunt };
+    let spared = |hunt: &Hunt<'_>, index: usize| {
+        let Score { over, under } = score(&grown, index);
+        let part = hunt.weight(index) as f32 / grown.weight(index).max(1) as f32;
+        if part >= 1.0 && !is_new(hunt, index) {
+            return Score { over, under };
+        }
+        let chance = part * grown.weight(index) as f32 / mean / drawn;
+        let takes_part = ((SmallRng::new(salt ^ index as u64).next_u64() >> 40) as f32) < chance * (1 << 24) as f32;
+        // By a hair the best of equals: where most are idle it would have its share of a share else.
+        if takes_part { Score { over, under: under + 1 } } else { Score { over: over.saturating_mul(SPARED), under } }
+    };
+    pick_any(hunt, choices, reason, spared, rng)
+}
+
+/// What the score of one that doesn't take part is multiplied with: it is chosen where the others don't take part either.
+const SPARED: u64 = 1 << 20;
+
+fn pick_any(
     hunt: &Hunt<'_>,
     choices: usize,
     reason: PickReason,

@@ -10,6 +10,9 @@ use crate::rng::Rng;
 /// What an endpoint without an answer yet counts for, in microseconds: Linkerd's default.
 const UNKNOWN: f32 = 30_000.0;
 
+/// Endpoints that became ready within as long, in nanoseconds, are equally new.
+const TOGETHER: u64 = 1_000_000_000;
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResponseTime {
     /// Distinct draws; 0: all.
@@ -22,18 +25,23 @@ impl ResponseTime {
     }
 
     pub(crate) fn pick(&self, hunt: &Hunt<'_>, rng: &mut impl Rng) -> Option<Choice> {
-        draw::pick(hunt, self.choices, PickReason::LeastLoaded, score, rng)
+        draw::pick_sparing(hunt, self.choices, PickReason::LeastLoaded, score, is_new, rng)
     }
+}
+
+/// Whether it looks alike to all balancers: nobody has measured it, or it joined others of late and few answers are known.
+fn is_new(hunt: &Hunt<'_>, index: usize) -> bool {
+    let member = &hunt.members[index];
+    let ready_at = member.ready_at();
+    let is_young = ready_at.saturating_sub(hunt.standing.oldest) > TOGETHER && hunt.nanos.saturating_sub(ready_at) < PEAK_DECAY;
+    is_young || !member.load().is_known()
 }
 
 /// The time that this request would wait for those before it and take itself, in nanoseconds, by weight.
 pub(crate) fn score(hunt: &Hunt<'_>, index: usize) -> Score {
     let member = &hunt.members[index];
-    let unknown = || {
-        // It fades like an answer: else one that nobody asked for long would never be asked where the others are quicker.
-        UNKNOWN * decay(hunt.nanos.saturating_sub(member.ready_at()), PEAK_DECAY)
-    };
-    let peak = member.load().peak(hunt.nanos).unwrap_or_else(unknown);
-    let nanos = (peak * 1_000.0) as u64;
+    // What nobody asked fades like an answer: else it would never be asked where the others are quicker.
+    let unknown = || UNKNOWN * decay(hunt.nanos.saturating_sub(member.ready_at()), PEAK_DECAY);
+    let nanos = (member.load().peak(hunt.nanos).unwrap_or_else(unknown) * 1_000.0) as u64;
     Score { over: nanos.max(1).saturating_mul(member.burden(hunt.nanos) + 1), under: hunt.weight(index) }
 }

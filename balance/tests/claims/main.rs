@@ -10,6 +10,7 @@ mod random;
 mod response_time;
 mod ring;
 mod round_robin;
+mod slow_start;
 mod state;
 mod subset;
 mod tables;
