@@ -132,5 +132,10 @@ fn run_claim(seeds: &Seeds) -> Verdict {
         }
         verdict.tables.push(table);
     }
+    verdict.note(
+        "Under the algorithms that compare endpoints, one in slow start takes part in a choice of d with the chance of its part ÷ d and \
+         then counts in full. Were its weight divided instead, many balancers with few requests each would give it nothing at all until \
+         the window ends: each has an idle endpoint of full weight.",
+    );
     verdict
 }
