@@ -14,6 +14,8 @@
 //! | [`LeastResponseTime`](Algorithm::LeastResponseTime), `choice_count` as above | endpoints differ in speed, or slow down at times: one slow answer counts at once | O(d) or O(n) | Peak-EWMA of Finagle and Linkerd |
 //! | [`ResponseTimeWeighted`](Algorithm::ResponseTimeWeighted) | endpoints differ in speed for long; smoother than choosing by each answer | as round robin, O(n) every 2 s | – |
 //! | [`ReportedWeighted`](Algorithm::ReportedWeighted) | backends say how loaded they are, and have other clients | as round robin, O(n) every second | gRFC A58 |
+//! | [`Prequal`](Algorithm::Prequal) | endpoints answer probes; many balancers, endpoints whose capacity changes under them | O(1), O(log n) with 16 replies | Wydrowski et al., "Load is not what you should balance", NSDI 2024 |
+//! | [`LeastExpectedTime`](Algorithm::LeastExpectedTime) | the same, and few enough requests for each probe that a reply is old when it is used | the same | ADR 8 |
 //! | [`Packing`](Algorithm::Packing) | as few busy endpoints as possible, the others idle to be taken away | O(full ones) | HAProxy's "first" |
 //! | [`ConsistentHash`](Algorithm::ConsistentHash), [`Table::Ring`] | a key should meet the same endpoint again: caches, sessions; a new member takes 1/n of the keys and no other key moves; shares differ by some 8 % | O(1); 9 bytes a point | Karger et al., "Consistent hashing and random trees", STOC 1997 |
 //! | the same, [`Table::Maglev`] | shares equal to within one slot, and the quickest; but with each change some 0.5 % of the other keys move too | O(1); 64 or 128 KiB a pool | Eisenbud et al., "Maglev", NSDI 2016 |
@@ -47,6 +49,7 @@ mod lease;
 mod load;
 mod picker;
 mod pool;
+mod prequal;
 mod reported;
 mod rng;
 mod slow_start;
@@ -63,6 +66,7 @@ pub use lease::InFlight;
 pub use load::{Load, Loads};
 pub use picker::{Algorithm, Table};
 pub use pool::{BuildError, Config, NoEndpoint, Pick, PickArgs, PickReason, Pool, Stand};
+pub use prequal::{ProbeAnswer, ProbeLoad};
 pub use reported::ReportedLoad;
 pub use rng::{Rng, SmallRng};
 pub use slow_start::SlowStart;

@@ -9,6 +9,7 @@ pub(crate) mod least;
 pub(crate) mod maglev;
 pub(crate) mod owners;
 pub(crate) mod packing;
+pub(crate) mod prequal;
 pub(crate) mod random;
 pub(crate) mod rendezvous;
 pub(crate) mod response_time;
@@ -53,6 +54,10 @@ pub enum Algorithm {
         /// Requests in flight on an endpoint of weight 100.
         limit: u32,
     },
+    /// By replies to probes: of those with fewer in flight than most the quickest (Prequal). Wants [`crate::Pool::probed`].
+    Prequal,
+    /// By replies to probes: the least expected response time of the freshest. Wants [`crate::Pool::probed`].
+    LeastExpectedTime,
     /// The owner of the request's key; without a key the less loaded of two.
     ConsistentHash {
         /// Who owns what.
@@ -73,6 +78,8 @@ impl Algorithm {
             | Self::LeastResponseTime { .. }
             | Self::ResponseTimeWeighted
             | Self::ReportedWeighted
+            | Self::Prequal
+            | Self::LeastExpectedTime
             | Self::Packing { .. } => Ok(()),
             Self::ConsistentHash { table, hash_balance_factor } => consistent::check(table, hash_balance_factor, members),
         }
@@ -110,6 +117,7 @@ pub(crate) enum Picker {
     ResponseTime(response_time::ResponseTime),
     Learned(learned::Learned),
     Packing(packing::Packing),
+    Prequal(Box<prequal::Prequal>),
     Consistent(consistent::Consistent),
 }
 
@@ -125,6 +133,8 @@ impl Picker {
             Algorithm::LeastResponseTime { choice_count } => Self::ResponseTime(response_time::ResponseTime::new(choice_count)),
             Algorithm::ResponseTimeWeighted => Self::Learned(learned::Learned::new(learned::Source::ResponseTime, members.len())),
             Algorithm::ReportedWeighted => Self::Learned(learned::Learned::new(learned::Source::Reported, members.len())),
+            Algorithm::Prequal => Self::Prequal(Box::new(prequal::Prequal::new(prequal::Rule::HotCold))),
+            Algorithm::LeastExpectedTime => Self::Prequal(Box::new(prequal::Prequal::new(prequal::Rule::ExpectedTime))),
             Algorithm::Packing { limit } => Self::Packing(packing::Packing::new(limit)),
             Algorithm::LeastConnections { choice_count } => Self::Least(least::Least::new(choice_count)),
             Algorithm::ConsistentHash { table, hash_balance_factor } => {
@@ -146,6 +156,7 @@ impl Picker {
             (Self::ResponseTime(least), _) => least.pick(hunt, rng),
             (Self::Learned(learned), _) => learned.pick(hunt, rng),
             (Self::Packing(packing), _) => packing.pick(hunt, rng),
+            (Self::Prequal(prequal), _) => prequal.pick(hunt, rng),
             (Self::Least(least), _) => least.pick(hunt, PickReason::LeastLoaded, rng),
             (Self::Consistent(table), Some(key)) => table.pick(hunt, key, rng),
             (Self::Consistent(_), None) => least::Least::new(2).pick(hunt, PickReason::Fallback, rng),

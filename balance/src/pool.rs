@@ -10,6 +10,7 @@ use crate::clock::nanos_since;
 use crate::endpoint::{Endpoint, Health, Shared};
 use crate::lease::InFlight;
 use crate::picker::{Algorithm, Hunt, Picker};
+use crate::prequal::ProbeAnswer;
 use crate::rng::{Rng, SmallRng};
 use crate::slow_start::SlowStart;
 use crate::standing::{Cache, Mode, Ranking, Rules, Standing};
@@ -146,6 +147,8 @@ pub enum PickReason {
     Random,
     /// The first with room.
     Packed,
+    /// By replies to probes.
+    Probed,
     /// Less loaded than the others drawn.
     LeastLoaded,
     /// Owns the key: the first usable one of the key's sequence.
@@ -169,6 +172,7 @@ impl PickReason {
             Self::RoundRobin => "RoundRobin",
             Self::Random => "Random",
             Self::Packed => "Packed",
+            Self::Probed => "Probed",
             Self::LeastLoaded => "LeastLoaded",
             Self::Owner => "Owner",
             Self::Overflow => "Overflow",
@@ -308,6 +312,29 @@ impl Pool {
             stands[index].candidate = hunt.admits(index);
         }
         stands
+    }
+
+    /// Whom to probe after a request: up to three distinct candidates, none where the algorithm doesn't go by probes or the pool has
+    /// fewer than five (FEATURES A13). What they answer goes to [`Pool::probed`].
+    pub fn probe_targets(&self, now: Instant, rng: &mut impl Rng) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let targets = match (&self.picker, self.origin) {
+            (Picker::Prequal(prequal), Some(origin)) => {
+                let (standing, args) = (self.standing(self.epoch()), PickArgs::default());
+                prequal.targets(&self.hunt(&standing, &args, nanos_since(origin, now)), rng)
+            }
+            _ => Default::default(),
+        };
+        targets.into_iter().flatten().map(|index| &self.members[index])
+    }
+
+    /// Takes the answer to a probe, or what came along with a response: then once its lease is dropped, or the request counts twice.
+    /// From others than members, and for an algorithm that doesn't go by probes, it is ignored.
+    pub fn probed(&self, endpoint: &Endpoint, answer: ProbeAnswer, now: Instant) {
+        let Picker::Prequal(prequal) = &self.picker else { return };
+        let place = |member: &Arc<Endpoint>| (member.ring_key(), member.id()).cmp(&(endpoint.ring_key(), endpoint.id()));
+        if let Ok(index) = self.members.binary_search_by(place) {
+            prequal.probed(index, endpoint, answer, endpoint.shared().clock.nanos(now));
+        }
     }
 
     /// The key's distinct owners in order, whatever their health; nothing for an algorithm without a table.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel_balance::{
-    Algorithm, Book, Config, Endpoint, EndpointSpec, Health, InFlight, Outcome, Passive, PickArgs, Pool, Rng, SmallRng, Subset,
-    key_hash,
+    Algorithm, Book, Config, Endpoint, EndpointSpec, Health, InFlight, Outcome, Passive, PickArgs, Pool, ProbeAnswer, Rng,
+    SmallRng, Subset, key_hash,
 };
 
 use crate::events::Nanos;
@@ -167,7 +167,30 @@ impl Balancer {
                 plain.ended(server, now - sent, feedback, now);
             }
             Self::Clairvoyant { .. } => {}
-            Self::Evenkeel(evenkeel) => evenkeel.ended(lease, ending, now),
+            Self::Evenkeel(evenkeel) => {
+                evenkeel.ended(lease, ending, now);
+                if let Ending::Good(feedback) = ending {
+                    self.probed(server, feedback.told, now);
+                }
+            }
+        }
+    }
+
+    /// Whom it probes after a request.
+    pub(crate) fn probe_targets(&self, now: Nanos, rng: &mut SmallRng, targets: &mut Vec<usize>) {
+        if let Self::Evenkeel(evenkeel) = self
+            && let Some(pool) = &evenkeel.pool
+        {
+            targets.extend(pool.probe_targets(evenkeel.at(now), rng).map(|endpoint| server_of(endpoint)));
+        }
+    }
+
+    /// What a probe was told.
+    pub(crate) fn probed(&self, server: usize, answer: ProbeAnswer, now: Nanos) {
+        if let Self::Evenkeel(evenkeel) = self
+            && let (Some(pool), Some(endpoint)) = (&evenkeel.pool, &evenkeel.endpoints[server])
+        {
+            pool.probed(endpoint, answer, evenkeel.at(now));
         }
     }
 

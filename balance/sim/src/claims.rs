@@ -2,9 +2,10 @@
 
 mod buoyant;
 mod herd;
+mod mixed_fleet;
 mod scale_out;
 
 use crate::claim::Claim;
 
 /// All claims, in the order of the page.
-pub const ALL: &[Claim] = &[buoyant::CLAIM, herd::CLAIM, scale_out::CLAIM];
+pub const ALL: &[Claim] = &[buoyant::CLAIM, mixed_fleet::CLAIM, herd::CLAIM, scale_out::CLAIM];

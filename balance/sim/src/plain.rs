@@ -5,7 +5,7 @@ mod c3;
 mod peak_ewma;
 mod weighted;
 
-use evenkeel_balance::{Rng, SmallRng};
+use evenkeel_balance::{ProbeAnswer, Rng, SmallRng};
 
 use crate::events::Nanos;
 use crate::server::Server;
@@ -17,6 +17,8 @@ pub(crate) struct Feedback {
     pub(crate) queue: u32,
     /// Time at work.
     pub(crate) service: Nanos,
+    /// What the server tells those who go by probes along with its response; no plain rule looks at it.
+    pub(crate) told: ProbeAnswer,
 }
 
 /// Which rule.

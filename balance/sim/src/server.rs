@@ -1,18 +1,13 @@
 //! One simulated server: slots, a queue in order of arrival, a speed that antagonists change, and what it tells those who ask.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
-use evenkeel_balance::{Rng, SmallRng};
+use evenkeel_balance::{ProbeAnswer, ProbeLoad, Rng, SmallRng};
 
 use crate::events::Nanos;
 use crate::law::{Law, between, nanos, unit};
 use crate::scenario::{Antagonist, Conduct, ServerSpec, Target};
-
-/// Finished requests that a latency estimate looks back on.
-const REMEMBERED: usize = 32;
-/// How many of them, those nearest in in-flight, it is the median of.
-#[allow(dead_code, reason = "pools probe soon")]
-const NEAREST: usize = 7;
 
 /// A request on a server, by its number in the world's table.
 pub(crate) type JobId = u32;
@@ -35,7 +30,8 @@ pub(crate) struct Server {
     ends: Vec<Nanos>,
     /// Server time that probes cost and no service has paid yet.
     debt: Nanos,
-    estimates: VecDeque<(u32, Nanos)>,
+    /// What it answers probes from.
+    probes: ProbeLoad,
     /// Good answers so far, and slot time at work: what weighted round robin reads.
     pub(crate) good: u64,
     pub(crate) worked: Nanos,
@@ -60,7 +56,7 @@ impl Server {
             waiting: 0,
             ends: Vec::new(),
             debt: 0,
-            estimates: VecDeque::with_capacity(REMEMBERED),
+            probes: ProbeLoad::new(),
             good: 0,
             worked: 0,
             window,
@@ -126,35 +122,29 @@ impl Server {
         self.busy_time += now.min(to).saturating_sub(began.max(from));
     }
 
-    /// A good answer: what later estimates go by.
-    pub(crate) fn remember(&mut self, in_flight: u32, latency: Nanos) {
-        self.good += 1;
-        if self.estimates.len() == REMEMBERED {
-            self.estimates.pop_front();
-        }
-        self.estimates.push_back((in_flight, latency));
+    /// A request has come; says how many there were before it.
+    pub(crate) fn reached(&mut self) -> u32 {
+        self.probes.began()
     }
 
-    /// Answers a probe: requests in flight, and the median latency of late at about as many (Wydrowski et al., NSDI 2024, §4).
-    #[allow(dead_code, reason = "pools probe soon")]
-    pub(crate) fn probed(&mut self, cost: Nanos) -> (u32, Nanos) {
-        self.debt += cost;
-        let now = self.in_flight();
-        let mut nearest = [(u32::MAX, 0u64); NEAREST];
-        let mut count = 0;
-        // From the newest on, so that of equally near ones the newer stays.
-        for &(in_flight, latency) in self.estimates.iter().rev() {
-            let distance = in_flight.abs_diff(now);
-            let at = nearest[..count].partition_point(|known| known.0 <= distance);
-            if at < NEAREST {
-                count = (count + 1).min(NEAREST);
-                nearest[at..count].rotate_right(1);
-                nearest[at] = (distance, latency);
-            }
+    /// A request has ended; `latency` of a good answer that somebody waited for: what later estimates go by.
+    pub(crate) fn left(&mut self, met: u32, latency: Option<Nanos>, now: Instant) {
+        self.good += u64::from(latency.is_some());
+        self.probes.ended(met, latency.map(Duration::from_nanos), now);
+    }
+
+    /// What it tells of itself along with a response.
+    pub(crate) fn told(&self) -> ProbeAnswer {
+        self.probes.answer()
+    }
+
+    /// Answers a probe, which the next service pays; one that hangs doesn't.
+    pub(crate) fn probed(&mut self, cost: Nanos) -> Option<ProbeAnswer> {
+        if self.conduct == Conduct::Hung {
+            return None;
         }
-        let known = &mut nearest[..count];
-        known.sort_unstable_by_key(|known| known.1);
-        (now, known.get(count / 2).map_or(0, |known| known.1))
+        self.debt += cost;
+        Some(self.told())
     }
 
     /// Work per second and slot, as of now.
@@ -235,17 +225,6 @@ mod tests {
     fn server(slots: u32) -> Server {
         let spec = ServerSpec { slots, ..ServerSpec::default() };
         Server::new(spec, (0, Nanos::MAX), stream(1, Purpose::Servers, 0))
-    }
-
-    #[test]
-    fn an_estimate_is_the_median_at_the_nearest_load() {
-        let mut server = server(4);
-        for n in 0..20 {
-            server.remember(0, 100 + n);
-            server.remember(9, 900 + n);
-        }
-        // Idle: seven of the newest at 0 in flight, 110 ..= 119 are remembered of them (16 of each kind).
-        assert_eq!(server.probed(0), (0, 116));
     }
 
     #[test]

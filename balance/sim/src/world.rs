@@ -2,9 +2,9 @@
 //! of their own, so that all arms of a seed meet the same requests at the same moments on servers that are disturbed alike.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use evenkeel_balance::{InFlight, SmallRng};
+use evenkeel_balance::{InFlight, ProbeAnswer, SmallRng};
 
 use crate::arm::{Arm, Ask, Balancer, Ending};
 use crate::events::{Nanos, Queue};
@@ -23,6 +23,10 @@ enum Due {
     Finish(JobId),
     /// An answer reaches its balancer.
     Answer(JobId, bool),
+    /// A balancer's probe reaches a server.
+    Probe(u32, u32),
+    /// What it was told reaches the balancer.
+    Told(u32, u32, ProbeAnswer),
     Disturb(usize),
     Change(usize),
 }
@@ -58,6 +62,7 @@ struct Job {
     took: Nanos,
     in_flight: u32,
     queue: u32,
+    told: ProbeAnswer,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +93,8 @@ struct World<'a> {
     work: SmallRng,
     antagonists: Vec<SmallRng>,
     picks: Vec<SmallRng>,
+    /// Of no meaning between calls.
+    targets: Vec<usize>,
     outcome: Outcome,
 }
 
@@ -129,6 +136,7 @@ impl<'a> World<'a> {
             work: stream(seed, Purpose::Work, 0),
             antagonists: (0..scenario.servers.len()).map(|n| stream(seed, Purpose::Antagonists, n)).collect(),
             picks: (0..count).map(|n| stream(seed, Purpose::Picks, n)).collect(),
+            targets: Vec::new(),
             outcome: Outcome::new(scenario),
         }
     }
@@ -174,6 +182,8 @@ impl<'a> World<'a> {
             Due::Reach(job) => self.reach(job),
             Due::Finish(job) => self.finish(job),
             Due::Answer(job, good) => self.answer(job, good),
+            Due::Probe(balancer, server) => self.probe(balancer, server),
+            Due::Told(balancer, server, answer) => self.balancers[balancer as usize].probed(server as usize, answer, self.now),
             // Antagonists end with the arrivals, else no run would.
             Due::Disturb(_) if !arriving => {}
             Due::Disturb(server) => self.disturb(server),
@@ -259,6 +269,7 @@ impl<'a> World<'a> {
             took: 0,
             in_flight: 0,
             queue: 0,
+            told: ProbeAnswer::default(),
         };
         let id = self.free_jobs.pop().unwrap_or(self.jobs.len() as u32);
         if id as usize == self.jobs.len() {
@@ -276,6 +287,28 @@ impl<'a> World<'a> {
             0 => self.reach(id),
             delay => self.queue.push(self.now + delay, Due::Reach(id)),
         }
+        self.send_probes(balancer);
+    }
+
+    fn send_probes(&mut self, balancer: usize) {
+        let mut targets = std::mem::take(&mut self.targets);
+        self.balancers[balancer].probe_targets(self.now, &mut self.picks[balancer], &mut targets);
+        for server in targets.drain(..) {
+            match self.scenario.delay(balancer, server) {
+                0 => self.probe(balancer as u32, server as u32),
+                delay => self.queue.push(self.now + delay, Due::Probe(balancer as u32, server as u32)),
+            }
+        }
+        self.targets = targets;
+    }
+
+    fn probe(&mut self, balancer: u32, server: u32) {
+        let cost = self.scenario.probe_cost.as_nanos() as Nanos;
+        let Some(answer) = self.servers[server as usize].probed(cost) else { return };
+        match self.scenario.delay(balancer as usize, server as usize) {
+            0 => self.balancers[balancer as usize].probed(server as usize, answer, self.now),
+            delay => self.queue.push(self.now + delay, Due::Told(balancer, server, answer)),
+        }
     }
 
     fn reach(&mut self, id: JobId) {
@@ -287,7 +320,7 @@ impl<'a> World<'a> {
             Conduct::Failing(after) => self.queue.push(self.now + after.as_nanos() as Nanos, Due::Finish(id)),
             Conduct::Serving => {
                 job.reached = self.now;
-                job.in_flight = server.in_flight();
+                job.in_flight = server.reached();
                 if server.has_free_slot() {
                     self.serve(id);
                 } else {
@@ -317,9 +350,9 @@ impl<'a> World<'a> {
             job.took = self.now - job.began;
             job.queue = server.in_flight();
             let request = &self.requests[job.request as usize];
-            if request.generation == job.generation && request.attempt == job.attempt {
-                server.remember(job.in_flight, self.now - job.reached);
-            }
+            let awaited = request.generation == job.generation && request.attempt == job.attempt;
+            server.left(job.in_flight, awaited.then(|| self.now - job.reached), self.origin + Duration::from_nanos(self.now));
+            job.told = server.told();
             self.refill(index);
         }
         match self.scenario.delay(balancer, index) {
@@ -347,7 +380,7 @@ impl<'a> World<'a> {
         if request.generation != job.generation || request.attempt != job.attempt {
             return;
         }
-        let feedback = Feedback { queue: job.queue, service: job.took };
+        let feedback = Feedback { queue: job.queue, service: job.took, told: job.told };
         self.end_attempt(job.request, if good { Ending::Good(feedback) } else { Ending::Error });
     }
 
@@ -359,7 +392,9 @@ impl<'a> World<'a> {
         let job = &mut self.jobs[request.job as usize];
         if job.state == State::Queued {
             job.state = State::Abandoned;
-            self.servers[job.server as usize].abandon();
+            let server = &mut self.servers[job.server as usize];
+            server.abandon();
+            server.left(job.in_flight, None, self.origin + Duration::from_nanos(self.now));
         }
         self.end_attempt(index, Ending::TimedOut);
     }
@@ -428,7 +463,6 @@ impl<'a> World<'a> {
 
     /// What never got an answer ends with the run; then the books must be even.
     fn settle(mut self) -> Outcome {
-        let _ = self.origin;
         let free: std::collections::HashSet<u32> = self.free_requests.iter().copied().collect();
         let open: Vec<u32> = (0..self.requests.len() as u32).filter(|index| !free.contains(index)).collect();
         for index in open {

@@ -13,10 +13,11 @@ use std::time::Duration;
 /// The most endpoints of a pool that are counted one by one.
 const MAX_SERIES: usize = 1_000;
 const CELLS: usize = CodeClass::ALL.len() * Flag::ALL.len();
-pub(super) const PICKS: [PickReason; 10] = [
+pub(super) const PICKS: [PickReason; 11] = [
     PickReason::RoundRobin,
     PickReason::Random,
     PickReason::Packed,
+    PickReason::Probed,
     PickReason::LeastLoaded,
     PickReason::Owner,
     PickReason::Overflow,

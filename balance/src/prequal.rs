@@ -1,0 +1,283 @@
+//! What a pool remembers of its probes (FEATURES A13): 16 replies of at most a second, and how in-flight counts spread of late. Picks
+//! and replies race over plain atomics: what is torn or lost costs precision, never safety. Perishable, so a new snapshot starts empty.
+//! Source: Wydrowski, Kleinberg, Rumble, Archer, "Load is not what you should balance: introducing Prequal", NSDI 2024.
+
+use std::time::{Duration, Instant};
+
+use crate::load::decay;
+use crate::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+
+/// Replies that a pool remembers.
+pub(crate) const SLOTS: usize = 16;
+/// Probes sent after a query.
+pub(crate) const PROBES: usize = 3;
+/// Replies that each query removes.
+const REMOVED: f32 = 1.0;
+/// Nanoseconds after which a reply says nothing any more.
+const MAX_AGE: u64 = 1_000_000_000;
+/// Percent of the in-flight counts seen of late above which an endpoint is hot.
+const HOT_PERCENT: usize = 84;
+/// In-flight counts that this is reckoned from.
+const SEEN: usize = 64;
+/// δ of the paper: by how much the pool gains on what it loses.
+const GAIN: f32 = 1.0;
+
+/// What an endpoint answers to a probe, or sends along with an answer. How it comes by the latency is [`ProbeLoad`]'s matter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProbeAnswer {
+    /// Requests that it has in flight from everybody.
+    pub in_flight: u32,
+    /// The response time of late at about as many in flight; zero before the first response.
+    pub latency: Duration,
+    /// The response times of late ÷ the requests that they met, themselves included: what each one in flight adds, queueing taken
+    /// out. Zero before the first response.
+    pub each: Duration,
+}
+
+/// A remembered reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reply {
+    /// Index of the member.
+    pub(crate) member: usize,
+    /// When it came, in ticks of 2¹⁶ ns.
+    pub(crate) ticks: u64,
+    /// In the unit of who keeps it.
+    pub(crate) latency: u32,
+    /// In flight, with what was sent there since on the reply's account.
+    pub(crate) in_flight: u32,
+    /// How often it was used.
+    pub(crate) uses: u32,
+}
+
+const TICK_BITS: u32 = 16;
+const MEMBER_BITS: u32 = 24;
+const USES_BITS: u32 = 8;
+const MEMBER_MAX: usize = (1 << MEMBER_BITS) - 2;
+const IN_FLIGHT_MAX: u32 = (1 << (32 - USES_BITS)) - 1;
+const USES_MAX: u32 = (1 << USES_BITS) - 1;
+/// More uses than are ever counted.
+pub(crate) const UNLIMITED: u32 = u32::MAX;
+
+/// One reply in two words.
+#[derive(Debug, Default)]
+struct Slot {
+    /// Ticks (40 bits), member + 1 (24); 0: empty. Names the reply.
+    name: AtomicU64,
+    /// Latency (32), in flight (24), uses (8).
+    body: AtomicU64,
+}
+
+impl Slot {
+    fn read(&self) -> Option<Reply> {
+        let name = self.name.load(Acquire);
+        let body = self.body.load(Acquire);
+        if name == 0 || self.name.load(Relaxed) != name {
+            return None;
+        }
+        Some(Reply {
+            member: (name & ((1 << MEMBER_BITS) - 1)) as usize - 1,
+            ticks: name >> MEMBER_BITS,
+            latency: (body >> 32) as u32,
+            in_flight: (body as u32) >> USES_BITS,
+            uses: body as u32 & USES_MAX,
+        })
+    }
+
+    fn write(&self, reply: &Reply) {
+        self.name.store(0, Relaxed);
+        self.body.store(body_of(reply), Release);
+        self.name.store(name_of(reply), Release);
+    }
+}
+
+fn name_of(reply: &Reply) -> u64 {
+    reply.ticks << MEMBER_BITS | (reply.member as u64 + 1)
+}
+
+fn body_of(reply: &Reply) -> u64 {
+    u64::from(reply.latency) << 32 | u64::from(reply.in_flight.min(IN_FLIGHT_MAX) << USES_BITS | reply.uses.min(USES_MAX))
+}
+
+/// The replies of a pool.
+#[derive(Debug)]
+pub(crate) struct Replies {
+    slots: [Slot; SLOTS],
+    /// The in-flight counts of the last replies, plus one; 0: none yet.
+    seen: [AtomicU32; SEEN],
+    /// Replies so far.
+    count: AtomicU64,
+    /// Above this an endpoint is hot.
+    threshold: AtomicU32,
+    /// Queries so far, to remove by turns.
+    queries: AtomicU32,
+}
+
+impl Replies {
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: Default::default(),
+            seen: std::array::from_fn(|_| AtomicU32::new(0)),
+            count: AtomicU64::new(0),
+            threshold: AtomicU32::new(0),
+            queries: AtomicU32::new(0),
+        }
+    }
+
+    /// Those that still say something, with their slots.
+    pub(crate) fn fresh(&self, nanos: u64) -> impl Iterator<Item = (usize, Reply)> {
+        let now = nanos >> TICK_BITS;
+        let oldest = now.saturating_sub(MAX_AGE >> TICK_BITS);
+        self.slots.iter().enumerate().filter_map(|(slot, words)| words.read().map(|reply| (slot, reply))).filter(
+            // One that a racing worker stamped a moment later than now is as fresh as can be.
+            move |(_, reply)| reply.ticks >= oldest,
+        )
+    }
+
+    /// Remembers a reply, in place of the same endpoint's before it, of one that is too old, or of the oldest.
+    pub(crate) fn add(&self, member: usize, latency: u32, in_flight: u32, nanos: u64) {
+        if member > MEMBER_MAX {
+            return;
+        }
+        let reply = Reply { member, ticks: nanos >> TICK_BITS, latency, in_flight, uses: 0 };
+        let rank = |slot: &Slot| match slot.read() {
+            None => 1,
+            Some(known) if known.member == member => 0,
+            Some(known) => known.ticks + 2,
+        };
+        if let Some(slot) = self.slots.iter().min_by_key(|slot| rank(slot)) {
+            slot.write(&reply);
+        }
+    }
+
+    /// Takes an in-flight count into the spread that says what is hot.
+    pub(crate) fn see(&self, in_flight: u32) {
+        let at = self.count.fetch_add(1, Relaxed) as usize % SEEN;
+        self.seen[at].store(in_flight.saturating_add(1), Relaxed);
+        let mut counts = [0; SEEN];
+        let mut have = 0;
+        for seen in &self.seen {
+            let seen = seen.load(Relaxed);
+            if seen > 0 {
+                counts[have] = seen - 1;
+                have += 1;
+            }
+        }
+        let rank = (have * HOT_PERCENT).div_ceil(100).saturating_sub(1);
+        if have > 0 {
+            self.threshold.store(*counts[..have].select_nth_unstable(rank).1, Relaxed);
+        }
+    }
+
+    /// The 0.84 quantile (nearest rank) of the in-flight counts seen of late.
+    pub(crate) fn threshold(&self) -> u32 {
+        self.threshold.load(Relaxed)
+    }
+
+    /// A request goes out on the account of this reply: it has one more in flight, and is gone where `last` says so.
+    pub(crate) fn charge(&self, slot: usize, reply: &Reply, last: bool) {
+        if last {
+            return self.remove(slot, reply);
+        }
+        let charged = Reply { in_flight: reply.in_flight + 1, uses: reply.uses + 1, ..*reply };
+        // Whoever lost this race leaves a count one too low, for a second at most.
+        let _ = self.slots[slot].body.compare_exchange(body_of(reply), body_of(&charged), AcqRel, Relaxed);
+    }
+
+    /// Forgets a reply, unless another stands there by now.
+    pub(crate) fn remove(&self, slot: usize, reply: &Reply) {
+        let _ = self.slots[slot].name.compare_exchange(name_of(reply), 0, AcqRel, Relaxed);
+    }
+
+    /// Whether this query is to remove the worst reply, or else the oldest: by turns.
+    pub(crate) fn removes_worst(&self) -> bool {
+        self.queries.fetch_add(1, Relaxed) % 2 == 1
+    }
+}
+
+/// How often a reply may be used among this many endpoints: max(1, (1 + δ) ÷ ((1 − 16/n)·3 − 1)). Up to 24 endpoints more replies are
+/// removed than a full pool gains: then `None`, without limit, for such a pool has the more need of each.
+pub(crate) fn reuse(endpoints: usize) -> Option<f32> {
+    let gained = (1.0 - SLOTS as f32 / endpoints as f32) * PROBES as f32 - REMOVED;
+    (gained > 0.0).then(|| ((1.0 + GAIN) / gained).max(1.0))
+}
+
+/// Finished requests that a latency is estimated from.
+const REMEMBERED: usize = 32;
+/// How many of them, those nearest in in-flight, it is the median of.
+const NEAREST: usize = 7;
+/// Time constant, in nanoseconds, in which older responses fade from what each one in flight adds.
+const FADING: u64 = 1_000_000_000;
+
+/// The answering half: what an endpoint (or a sidecar before it) keeps to answer probes with. The latency is the median over the
+/// requests of late that met about as many others as there are now (§4 of the paper). One a server, for one thread or under a lock.
+#[derive(Debug, Clone, Default)]
+pub struct ProbeLoad {
+    in_flight: u32,
+    /// In flight on arrival, and response time in nanoseconds; a ring.
+    done: Vec<(u32, u64)>,
+    next: usize,
+    /// Fading sums: response times in nanoseconds, and the requests that they met.
+    took: f32,
+    met: f32,
+    faded: Option<Instant>,
+}
+
+impl ProbeLoad {
+    /// Nothing in flight, nothing known.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A request has come; says how many there were before it, for [`ProbeLoad::ended`].
+    pub fn began(&mut self) -> u32 {
+        self.in_flight += 1;
+        self.in_flight - 1
+    }
+
+    /// A request has ended. `took`: its response time; `None` where it says nothing, as with errors and clients that went away.
+    pub fn ended(&mut self, met: u32, took: Option<Duration>, now: Instant) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let Some(took) = took else { return };
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let age = self.faded.replace(now).map_or(Duration::ZERO, |before| now.saturating_duration_since(before));
+        let kept = decay(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX), FADING);
+        self.took = self.took * kept + took as f32;
+        self.met = self.met * kept + met as f32 + 1.0;
+        if self.done.len() < REMEMBERED {
+            self.done.push((met, took));
+        } else {
+            self.done[self.next] = (met, took);
+        }
+        self.next = (self.next + 1) % REMEMBERED;
+    }
+
+    /// What a probe is told now, and a response may carry along.
+    pub fn answer(&self) -> ProbeAnswer {
+        let each = if self.met > 0.0 { (self.took / self.met) as u64 } else { 0 };
+        let latency = self.at_about(self.in_flight).unwrap_or(0);
+        ProbeAnswer { in_flight: self.in_flight, latency: Duration::from_nanos(latency), each: Duration::from_nanos(each) }
+    }
+
+    /// The median response time of those that met about so many.
+    fn at_about(&self, in_flight: u32) -> Option<u64> {
+        let mut nearest = [(u32::MAX, 0u64); NEAREST];
+        let mut count = 0;
+        // From the newest on, so that of equally near ones the newer stays.
+        for back in 1..=self.done.len() {
+            let (met, took) = self.done[(self.next + self.done.len() - back) % self.done.len()];
+            let distance = met.abs_diff(in_flight);
+            let at = nearest[..count].partition_point(|known| known.0 <= distance);
+            if at < NEAREST {
+                count = (count + 1).min(NEAREST);
+                nearest[at..count].rotate_right(1);
+                nearest[at] = (distance, took);
+            }
+        }
+        let known = &mut nearest[..count];
+        known.sort_unstable_by_key(|known| known.1);
+        known.get(count / 2).map(|known| known.1)
+    }
+}
