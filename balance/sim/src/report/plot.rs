@@ -93,8 +93,13 @@ impl Plot {
         let (low_x, high_x) = self.range(|point| point.0, false);
         let (low_y, high_y) = self.range(|point| point.1, self.logarithmic);
         let x = Scale { low: low_x, high: high_x, from: LEFT, to: RIGHT, logarithmic: false };
-        let low_y = if self.logarithmic || low_y < 0.0 { low_y } else { 0.0 };
-        let y = Scale { low: low_y, high: high_y * 1.02, from: BOTTOM, to: TOP, logarithmic: self.logarithmic };
+        let (low_y, high_y) = match self.logarithmic {
+            true => (round_down(low_y), round_up(high_y)),
+            // What differs by little is shown from near its least, all else from 0.
+            false if low_y > 0.8 * high_y => (low_y - 0.1 * (high_y - low_y), high_y),
+            false => (low_y.min(0.0), high_y * 1.02),
+        };
+        let y = Scale { low: low_y, high: high_y, from: BOTTOM, to: TOP, logarithmic: self.logarithmic };
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{0}\">\n\
              <style>{STYLE}</style>\n<text class=\"title\" x=\"{LEFT}\" y=\"22\">{0}</text>\n",
@@ -133,6 +138,21 @@ impl Plot {
             writeln!(svg, "<text x=\"{middle}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>", BOTTOM + 42.0, escaped(&self.x));
         let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"38\" text-anchor=\"middle\">{}</text>", escaped(&self.y));
     }
+}
+
+/// The next of 1, 2, 5 times a power of ten that isn't greater.
+fn round_down(value: f64) -> f64 {
+    let mut decade = 1e-9;
+    while decade * 10.0 <= value {
+        decade *= 10.0;
+    }
+    [5.0, 2.0, 1.0].into_iter().map(|step| step * decade).find(|round| *round <= value * 1.000_001).unwrap_or(value)
+}
+
+/// The next that isn't less.
+fn round_up(value: f64) -> f64 {
+    let below = round_down(value);
+    [1.0, 2.0, 2.5].into_iter().map(|step| step * below).find(|round| *round >= value * 0.999_999).unwrap_or(value)
 }
 
 fn line(svg: &mut String, number: usize, name: &str, places: &[(f64, f64)]) {
@@ -183,6 +203,12 @@ mod tests {
             assert!(svg.contains(text), "{text} is missing in {svg}");
         }
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    }
+
+    #[test]
+    fn logarithmic_axes_end_on_round_figures() {
+        assert_eq!([0.3, 1.0, 7.0, 640.0].map(round_down).map(figure), ["0.2", "1", "5", "500"]);
+        assert_eq!([0.3, 1.0, 7.0, 640.0].map(round_up).map(figure), ["0.4", "1", "10", "1000"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use evenkeel_sim::claim::{Seeds, Summary};
 use evenkeel_sim::law::Law;
 use evenkeel_sim::outcome::End;
 use evenkeel_sim::plain::Rule;
-use evenkeel_sim::scenario::{Antagonist, Change, Conduct, Event, Network, Scenario, ServerSpec, Target};
+use evenkeel_sim::scenario::{Antagonist, Arrivals, Change, Conduct, Event, Network, Scenario, ServerSpec, Target};
 use evenkeel_sim::world::run;
 
 /// Everything at once: zones, antagonists of both kinds, a hung, a failing and a slow server, churn, timeouts and retries.
@@ -130,4 +130,42 @@ fn utilisation_is_the_work_over_the_slots() {
     // 600/s × 0.1 s ÷ 2 on 40 slots.
     let utilisation = outcome.utilisation().unwrap();
     assert!((utilisation - 0.75).abs() < 0.01, "{utilisation}");
+}
+
+#[test]
+fn the_rate_follows_its_steps() {
+    let mut scenario = Scenario::new(1, vec![ServerSpec { slots: 50, ..ServerSpec::default() }], 0.0, Law::Constant(0.001));
+    scenario.rate = vec![(0.0, 1_000.0), (10.0, 0.0), (20.0, 3_000.0)];
+    scenario.length = 30.0;
+    let outcome = run(&scenario, &Arm::plain(Rule::Random), 9);
+    let [first, none, last] = [(0.0, 10.0), (10.0, 20.0), (20.0, 30.0)].map(|(from, to)| outcome.between(from, to).count());
+    assert!(first.abs_diff(10_000) < 400 && none == 0 && last.abs_diff(30_000) < 700, "{first} {none} {last}");
+    scenario.arrivals = Arrivals::Even;
+    let even = run(&scenario, &Arm::plain(Rule::Random), 9);
+    assert!(even.records.len().abs_diff(40_000) <= 1, "{}", even.records.len());
+}
+
+#[test]
+fn a_request_pays_the_way_to_its_zone_and_back() {
+    let servers = (0..2).map(|zone| ServerSpec { slots: 10, zone: Some(zone), ..ServerSpec::default() });
+    let mut scenario = Scenario::new(1, servers.collect(), 100.0, Law::Constant(0.01));
+    scenario.balancers[0].zone = Some(0);
+    scenario.network = Network { local: Duration::from_millis(1), across: Duration::from_millis(5) };
+    for record in run(&scenario, &Arm::plain(Rule::RoundRobin), 1).records {
+        assert_eq!(record.latency, [12_000_000, 20_000_000][record.server as usize]);
+    }
+}
+
+#[test]
+fn who_left_gets_nothing_more_and_who_joined_gets_its_part() {
+    let mut servers = vec![ServerSpec { slots: 10, ..ServerSpec::default() }; 4];
+    servers[3].present = false;
+    let mut scenario = Scenario::new(3, servers, 400.0, Law::Constant(0.005));
+    scenario.changes = vec![Change { at: 5.0, server: 0, what: Event::Leave }, Change { at: 5.0, server: 3, what: Event::Join }];
+    for arm in arms() {
+        let outcome = run(&scenario, &arm, 2);
+        let sent = |server, from, to| outcome.between(from, to).filter(|record| record.server == server).count();
+        assert_eq!((sent(0, 5.0, 10.0), sent(3, 0.0, 5.0)), (0, 0), "{}", arm.name);
+        assert!(sent(0, 0.0, 5.0) > 200 && sent(3, 5.0, 10.0) > 200, "{}: {:?}", arm.name, outcome.attempts);
+    }
 }
