@@ -7,7 +7,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::breaker::{Breaker, EjectReason, Ejection, Passive, Transition, View, Wish};
 use crate::clock::Clock;
@@ -209,6 +209,12 @@ impl Endpoint {
     /// Requests (or connections) it has now, from all workers and all pools.
     pub fn in_flight(&self) -> u32 {
         self.load.in_flight()
+    }
+
+    /// The Peak-EWMA of its response times as of now; `None` before the first answer.
+    pub fn response_time(&self, now: Instant) -> Option<Duration> {
+        let micros = self.load.peak(self.shared.clock.nanos(now))?;
+        Some(Duration::from_nanos((f64::from(micros) * 1e3) as u64))
     }
 
     /// The passive breaker.

@@ -4,8 +4,10 @@
 mod assign;
 mod breaker;
 mod health;
+mod joint;
 mod least;
 mod packing;
+mod priority;
 mod random;
 mod response_time;
 mod ring;
@@ -13,6 +15,7 @@ mod round_robin;
 mod slow_start;
 mod state;
 mod subset;
+mod survival;
 mod tables;
 mod weights;
 mod world;

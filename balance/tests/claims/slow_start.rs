@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use evenkeel_balance::{Algorithm, Book, Config, Endpoint, EndpointSpec, Health, PickArgs, Pool, SlowStart, SmallRng};
 
-use crate::world::{enter, number, spec};
+use crate::world::{enter, number, ring, spec};
 
 const SECOND: Duration = Duration::from_secs(1);
 const PICKS: u32 = 40_000;
@@ -81,6 +81,50 @@ fn the_window_counts_from_ready_and_not_from_joining() {
         let share = share(&build(algorithm.clone(), &members), 9, ready);
         assert!(share < 0.15, "{algorithm:?}: {share}");
     }
+}
+
+#[test]
+fn the_weight_grows_in_a_line_from_a_tenth_to_all_of_it() {
+    let (book, start) = (Book::new(), Instant::now());
+    let mut members = enter(&book, 2);
+    let later = start + 1_000 * SECOND;
+    members.push(book.enter(spec(2), later));
+    let pool = build(Algorithm::RoundRobin, &members);
+    let weights = |seconds: u32| pool.stands(later + seconds * SECOND).iter().map(|stand| stand.weight).collect::<Vec<_>>();
+    assert_eq!(weights(0), [10_000, 10_000, 1_000]);
+    assert_eq!(weights(50)[2], 5_500);
+    assert_eq!(weights(100), [10_000; 3]);
+}
+
+#[test]
+fn one_that_recovers_starts_slowly_and_one_that_stops_draining_does_not() {
+    let later = Instant::now() + 1_000 * SECOND;
+    for (health, expected) in [(Health::NotReady, 1_000), (Health::Down, 1_000), (Health::Draining, 10_000)] {
+        let members = enter(&Book::new(), 3);
+        let pool = build(Algorithm::RoundRobin, &members);
+        members[1].set_health(health, later);
+        members[1].set_health(Health::Usable, later);
+        assert_eq!(pool.stands(later)[1].weight, expected, "after {health:?}");
+    }
+}
+
+#[test]
+fn a_bounded_table_heeds_it_through_the_bound_and_a_plain_one_not() {
+    let owned = |factor: Option<u32>| {
+        let (book, start) = (Book::new(), Instant::now());
+        let mut members = enter(&book, 3);
+        let later = start + 1_000 * SECOND;
+        members.push(book.enter(spec(3), later));
+        let pool = build(ring(factor), &members);
+        let leases: Vec<_> = (0..40u64)
+            .map(|n| PickArgs { key: Some(evenkeel_balance::key_hash(&n.to_le_bytes())), ..PickArgs::default() })
+            .map(|args| pool.pick(args, later, &mut SmallRng::new(3)).unwrap().lease)
+            .collect();
+        leases.iter().filter(|lease| number(lease.endpoint()) == 3).count()
+    };
+    // ⌈1.25 · 40 · 1,000 ÷ 31,000⌉ = 2.
+    assert!(owned(Some(125)) <= 2);
+    assert!(owned(None) > 4);
 }
 
 #[test]
