@@ -85,6 +85,9 @@ pub struct Run {
     /// The name by which this process is told from others, for pools with `subsetting`; [default: the host's, in a pod the pod's]
     #[arg(long, value_name = "NAME", env = "EVENKEEL_NAME")]
     name: Option<String>,
+    /// The pod's name: its host name may be another, and one that others have too.
+    #[arg(long, value_name = "NAME", env = "POD_NAME", hide = true)]
+    pod_name: Option<String>,
     /// Live view; loopback only.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:16080")]
     admin_address: SocketAddr,
@@ -238,13 +241,12 @@ impl Run {
         }
     }
 
-    /// In a pod the host's name is the pod's, which is unique in its namespace only.
+    /// A pod's name is unique in its namespace only.
     fn name(&self) -> String {
-        if let Some(name) = self.name.as_deref().map(str::trim).filter(|name| !name.is_empty()) {
-            return name.to_owned();
-        }
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        format!("{}/{}", self.namespace.as_deref().unwrap_or_default(), host.trim())
+        let given = |name: &Option<String>| name.as_deref().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned);
+        let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+        let in_namespace = |name: String| format!("{}/{name}", self.namespace.as_deref().unwrap_or_default());
+        given(&self.name).unwrap_or_else(|| in_namespace(given(&self.pod_name).unwrap_or_else(host)))
     }
 
     fn excluded(&self) -> Result<BTreeSet<u16>, UsageError> {
@@ -305,6 +307,7 @@ mod tests {
         assert_eq!(of(&["--zone", "", "--name", ""]).0, None);
         assert_ne!(of(&["--namespace", "shop"]).1, of(&["--namespace", "stock"]).1);
         assert_eq!(of(&["--namespace", "shop"]).1, of(&["--namespace", "shop"]).1);
+        assert_eq!(of(&["--namespace", "shop", "--pod-name", "app-0"]).1, "shop/app-0");
     }
 
     #[test]

@@ -13,9 +13,7 @@ fn a_truncated_answer_never_looks_complete() {
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n", true),
             ("HTTP/1.1 200 OK\r\n", true),
         ] {
-            let server = Server::start(ip).await;
-            let proxy = Proxy::start(&[server.address()]).await;
-            let mut client = proxy.connect().await;
+            let (server, proxy, mut client) = opened(ip).await;
             client.send(GET).await;
             let mut upstream = server.accept().await;
             upstream.expect(GET).await;
@@ -37,9 +35,7 @@ fn a_truncated_answer_never_looks_complete() {
 #[test]
 fn a_bad_chunk_in_an_answer_cuts_it_off() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, _proxy, mut client) = opened(ip).await;
         client.send(GET).await;
         let mut upstream = server.accept().await;
         upstream.expect(GET).await;
@@ -55,9 +51,7 @@ fn a_bad_chunk_in_an_answer_cuts_it_off() {
 #[test]
 fn an_answer_that_the_connection_ends_ends_the_clients_too() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, _proxy, mut client) = opened(ip).await;
         client.send(GET).await;
         let mut upstream = server.accept().await;
         upstream.expect(GET).await;
@@ -75,9 +69,7 @@ fn a_client_that_goes_cancels_upstream() {
     on_both_families(async |ip| {
         for reset in [false, true] {
             for request in [GET, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc"] {
-                let server = Server::start(ip).await;
-                let proxy = Proxy::start(&[server.address()]).await;
-                let mut client = proxy.connect().await;
+                let (server, proxy, mut client) = opened(ip).await;
                 client.send(request).await;
                 let mut upstream = server.accept().await;
                 upstream.expect(request).await;
@@ -98,9 +90,7 @@ fn a_client_that_goes_cancels_upstream() {
 #[test]
 fn an_early_answer_reaches_a_client_that_still_sends_and_ends_both_connections() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, _proxy, mut client) = opened(ip).await;
         let request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc";
         client.send(request).await;
         let mut upstream = server.accept().await;
@@ -119,9 +109,7 @@ fn an_early_answer_reaches_a_client_that_still_sends_and_ends_both_connections()
 #[test]
 fn an_early_answer_is_seen_though_the_endpoint_takes_no_more() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, _proxy, mut client) = opened(ip).await;
         let request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n";
         client.send(request).await;
         let mut upstream = server.accept().await;
@@ -134,9 +122,7 @@ fn an_early_answer_is_seen_though_the_endpoint_takes_no_more() {
 #[test]
 fn no_answer_is_a_502_and_the_client_may_go_on() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, _proxy, mut client) = opened(ip).await;
         let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
         for (request, partial) in [(post, ""), (post, "H"), (GET, "HTTP/1.1 200 OK\r\nConte")] {
             client.send(request).await;
@@ -157,9 +143,7 @@ fn no_answer_is_a_502_and_the_client_may_go_on() {
 #[test]
 fn while_draining_each_answer_is_the_last() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, proxy, mut client) = opened(ip).await;
         client.send(GET).await;
         let mut upstream = server.accept().await;
         upstream.expect(GET).await;

@@ -4,9 +4,7 @@ use super::*;
 
 /// Sends a head that is refused, in two pieces, and sees that nobody connects.
 async fn refuse(ip: IpAddr, text: &str, status: u16) {
-    let server = Server::start(ip).await;
-    let proxy = Proxy::start(&[server.address()]).await;
-    let mut client = proxy.connect().await;
+    let (server, _proxy, mut client) = opened(ip).await;
     let (first, second) = text.as_bytes().split_at(text.len() / 2);
     client.send(first).await;
     tokio::task::yield_now().await;
@@ -51,9 +49,7 @@ fn a_bad_body_behind_a_good_head_in_one_piece_sends_nothing_upstream() {
 #[test]
 fn requests_before_a_bad_one_are_answered_and_those_after_it_are_not() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, _proxy, mut client) = opened(ip).await;
         client.send(GET.to_owned() + "GET / HTTP/1.1\r\nHost : a\r\n\r\n" + GET).await;
         let mut upstream = server.accept().await;
         upstream.expect(GET).await;
@@ -68,9 +64,7 @@ fn requests_before_a_bad_one_are_answered_and_those_after_it_are_not() {
 fn a_bad_chunk_aborts_upstream_and_nothing_of_it_arrives_there() {
     on_both_families(async |ip| {
         for bad in ["-1\r\nx\r\n", "1;\0\r\nx\r\n", "1\r\nxyz", "0\r\nContent-Length: 5\r\n\r\n", "0\r\nX : y\r\n\r\n"] {
-            let server = Server::start(ip).await;
-            let proxy = Proxy::start(&[server.address()]).await;
-            let mut client = proxy.connect().await;
+            let (server, proxy, mut client) = opened(ip).await;
             let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
             client.send(head.to_owned() + "2\r\nab\r\n").await;
             let mut upstream = server.accept().await;
@@ -88,9 +82,7 @@ fn a_bad_chunk_aborts_upstream_and_nothing_of_it_arrives_there() {
 #[test]
 fn bad_answers_become_502_and_their_connection_is_not_used_again() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, proxy, mut client) = opened(ip).await;
         for answer in [
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab".to_owned(),
             "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n".to_owned(),
@@ -115,9 +107,7 @@ fn bad_answers_become_502_and_their_connection_is_not_used_again() {
 #[test]
 fn both_framings_in_an_answer_drop_the_length_and_the_connection() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, _proxy, mut client) = opened(ip).await;
         client.send(GET).await;
         let mut upstream = server.accept().await;
         upstream.expect(GET).await;
@@ -133,9 +123,7 @@ fn both_framings_in_an_answer_drop_the_length_and_the_connection() {
 fn bytes_after_an_answer_spoil_its_connection() {
     on_both_families(async |ip| {
         for late in [false, true] {
-            let server = Server::start(ip).await;
-            let proxy = Proxy::start(&[server.address()]).await;
-            let mut client = proxy.connect().await;
+            let (server, _proxy, mut client) = opened(ip).await;
             client.send(GET).await;
             let mut upstream = server.accept().await;
             upstream.expect(GET).await;
@@ -160,9 +148,7 @@ fn bytes_after_an_answer_spoil_its_connection() {
 #[test]
 fn upgrade_and_hop_by_hop_headers_stop_here() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, _proxy, mut client) = opened(ip).await;
         client
             .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, X-Hop\r\nUpgrade: websocket\r\nX-Hop: 1\r\nX-Forwarded-For: f\r\n\r\n")
             .await;

@@ -245,6 +245,14 @@ impl Peer {
     }
 }
 
+/// One server, a proxy before it, and a client of that.
+async fn opened(ip: IpAddr) -> (Server, Proxy, Peer) {
+    let server = Server::start(ip).await;
+    let proxy = Proxy::start(&[server.address()]).await;
+    let client = proxy.connect().await;
+    (server, proxy, client)
+}
+
 /// A client and an upstream connection that has carried one request and is kept.
 async fn kept(server: &Server, proxy: &Proxy) -> (Peer, Peer) {
     let mut client = proxy.connect().await;

@@ -7,9 +7,7 @@ use crate::proxy::http::{Connection, Next};
 #[test]
 fn requests_and_answers_pass_and_both_connections_are_kept() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, proxy, mut client) = opened(ip).await;
         client.send(GET).await;
         let mut upstream = server.accept().await;
         for round in 0..3 {
@@ -29,9 +27,7 @@ fn requests_and_answers_pass_and_both_connections_are_kept() {
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, _proxy, mut client) = opened(ip).await;
         let head = |n: usize, length: usize| format!("POST /{n} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
         let all: String = (0..5).map(|n| head(n, n) + &"x".repeat(n)).collect();
         client.send(all).await;
@@ -49,9 +45,7 @@ fn pipelined_requests_are_answered_in_order() {
 #[test]
 fn a_client_that_has_ended_its_side_still_gets_its_answers() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, proxy, mut client) = opened(ip).await;
         client.send(GET.repeat(3)).await;
         client.0.shutdown().await.expect("ends its side");
         let mut upstream = server.accept().await;
@@ -68,9 +62,7 @@ fn a_client_that_has_ended_its_side_still_gets_its_answers() {
 #[test]
 fn chunks_and_trailers_pass_both_ways() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, _proxy, mut client) = opened(ip).await;
         let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
         client.send(head.to_owned() + "3;x=y\r\nabc\r\n2\r\nde").await;
         let mut upstream = server.accept().await;
@@ -90,9 +82,7 @@ fn chunks_and_trailers_pass_both_ways() {
 #[test]
 fn head_and_bodiless_answers_have_no_body() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, _proxy, mut client) = opened(ip).await;
         let get = GET.to_owned();
         let head = get.replace("GET", "HEAD");
         client.send(&head).await;
@@ -117,9 +107,7 @@ fn head_and_bodiless_answers_have_no_body() {
 #[test]
 fn an_http_1_0_client_gets_no_chunks_and_the_end_of_the_connection() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, proxy, mut client) = opened(ip).await;
         client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;
         let mut upstream = server.accept().await;
         upstream.expect(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.address)).await;
@@ -133,9 +121,7 @@ fn an_http_1_0_client_gets_no_chunks_and_the_end_of_the_connection() {
 #[test]
 fn an_http_1_0_client_may_keep_its_connection() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, _proxy, mut client) = opened(ip).await;
         let mut send = "GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n";
         client.send(send).await;
         let mut upstream = server.accept().await;
@@ -156,9 +142,7 @@ fn an_http_1_0_client_may_keep_its_connection() {
 #[test]
 fn interim_answers_pass_up_to_ten() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, _proxy, mut client) = opened(ip).await;
         client.send(GET).await;
         let mut upstream = server.accept().await;
         upstream.expect(GET).await;

@@ -84,9 +84,7 @@ fn a_stale_connection_is_replaced_once_for_a_bodiless_idempotent_request() {
 #[test]
 fn a_new_connection_that_ends_in_silence_is_replaced_once_too() {
     on_both_families(async |ip| {
-        let server = Server::start(ip).await;
-        let proxy = Proxy::start(&[server.address()]).await;
-        let mut client = proxy.connect().await;
+        let (server, proxy, mut client) = opened(ip).await;
         client.send(GET).await;
         let mut first = server.accept().await;
         first.expect(GET).await;
