@@ -19,6 +19,7 @@ use crate::sync::atomic::{
     AtomicU8, AtomicU16, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
+use crate::zone::Zones;
 
 /// The floor: what the operator, or the embedded control plane, says of an endpoint. A sidecar may only eject more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,6 +86,8 @@ pub(crate) struct Shared {
     /// Bumped whenever something changes that a pool keeps a summary of.
     epoch: Padded<AtomicU64>,
     pub(crate) turn: Padded<Turn>,
+    /// How the own zone does against the others, for pools that prefer it.
+    pub(crate) zones: Zones,
     pub(crate) clock: Arc<Clock>,
 }
 

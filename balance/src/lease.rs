@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::breaker::Claim;
 use crate::endpoint::Endpoint;
+use crate::zone::Side;
 
 /// A request in flight: counts 1 until dropped.
 #[derive(Debug)]
@@ -21,12 +22,20 @@ pub struct InFlight {
     since: u64,
     /// Its response time has been taken.
     sampled: bool,
+    /// Where its endpoint is, for a pool that prefers its own zone.
+    side: Option<Side>,
 }
 
 impl InFlight {
     /// Of a request that has been counted on the endpoint, with its cost.
     pub(crate) fn counted(endpoint: &Arc<Endpoint>, class: Option<u64>, cost: u32, since: u64, claim: Option<Claim>) -> Self {
-        Self { endpoint: Arc::clone(endpoint), claim, class, cost, since, sampled: false }
+        Self { endpoint: Arc::clone(endpoint), claim, class, cost, since, sampled: false, side: None }
+    }
+
+    /// Counts it for its zone, too.
+    pub(crate) fn enter(&mut self, side: Side) {
+        self.endpoint.shared().zones.enter(side);
+        self.side = Some(side);
     }
 
     /// Whom it is for.
@@ -45,6 +54,18 @@ impl InFlight {
     pub(crate) fn sample(&mut self, took: u64, nanos: u64) {
         if !std::mem::replace(&mut self.sampled, true) {
             self.endpoint.load().observe(took as f32 / 1_000.0, nanos);
+            if let Some(side) = self.side {
+                self.endpoint.shared().zones.answered(side, took, nanos);
+            }
+        }
+    }
+
+    /// Takes a failure: it counts as slow.
+    pub(crate) fn fail(&self, nanos: u64) {
+        let took = self.age(nanos);
+        self.endpoint.load().observe_failure(took, nanos);
+        if let Some(side) = self.side {
+            self.endpoint.shared().zones.failed(side, took, nanos);
         }
     }
 
@@ -57,6 +78,9 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.endpoint.load().remove(self.cost);
+        if let Some(side) = self.side {
+            self.endpoint.shared().zones.leave(side);
+        }
         if let Some(claim) = self.claim {
             self.endpoint.breaker().release(claim);
         }

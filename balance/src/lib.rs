@@ -37,6 +37,13 @@
 //! | usable ones, all ejected | usable ones: ejections alone never empty a pool | `Panic` |
 //! | only draining ones (and not ready ones) | the draining | `LastResort` |
 //! | only not ready ones; only down ones with threshold 0 | nobody | – |
+//!
+//! # Zones
+//!
+//! With [`Config::zone`] a pool keeps as many requests in its own zone as keep the answers there less than half as slow again as those
+//! from elsewhere; failures count as slow. It goes by what each balancer sees itself, so that nobody has to know who else calls from
+//! where: a small zone with many callers spills, whichever they are. The algorithm chooses inside the part that is decided for;
+//! consistent tables and probing ignore zones. A pick for another zone says `Spill`. Costs two reads and some arithmetic a pick, O(1).
 
 pub mod assign;
 mod book;
@@ -56,6 +63,7 @@ mod slow_start;
 mod standing;
 mod subset;
 mod sync;
+mod zone;
 
 pub use book::Book;
 pub use breaker::{EjectReason, Ejection, Outcome, Passive, Transition};

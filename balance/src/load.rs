@@ -217,9 +217,9 @@ const MEAN_DECAY: u64 = 3_000_000_000;
 
 /// A value and its time in one word, so that one compare-and-swap changes both. Zero: no value yet.
 #[derive(Clone, Copy)]
-struct Average {
+pub(crate) struct Average {
     /// Above zero.
-    value: f32,
+    pub(crate) value: f32,
     /// In ticks of 2¹⁶ ns, modulo 2³² (78 h).
     ticks: u32,
 }
@@ -227,7 +227,7 @@ struct Average {
 const TICK_BITS: u32 = 16;
 
 impl Average {
-    fn unpack(word: u64) -> Option<Self> {
+    pub(crate) fn unpack(word: u64) -> Option<Self> {
         (word != 0).then_some(Self { value: f32::from_bits((word >> 32) as u32), ticks: word as u32 })
     }
 
@@ -236,7 +236,7 @@ impl Average {
     }
 
     /// Its age in nanoseconds; one that a racing worker stamped later than `nanos` is new.
-    fn age(self, nanos: u64) -> u64 {
+    pub(crate) fn age(self, nanos: u64) -> u64 {
         let ticks = ((nanos >> TICK_BITS) as u32).wrapping_sub(self.ticks);
         if ticks > u32::MAX / 2 { 0 } else { u64::from(ticks) << TICK_BITS }
     }
@@ -244,7 +244,7 @@ impl Average {
 
 /// Moves an average on; the first sample is taken as it is. A sample within the tick of the last one counts if it changes the
 /// value, which a moving average of age zero doesn't.
-fn update(word: &AtomicU64, first: f32, nanos: u64, next: impl Fn(f32, u64) -> f32) {
+pub(crate) fn update(word: &AtomicU64, first: f32, nanos: u64, next: impl Fn(f32, u64) -> f32) {
     let ticks = (nanos >> TICK_BITS) as u32;
     let _ = word.fetch_update(AcqRel, Relaxed, |before| {
         let Some(average) = Average::unpack(before) else { return Some(Average { value: first, ticks }.pack()) };

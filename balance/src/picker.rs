@@ -27,6 +27,7 @@ use crate::pool::{BuildError, Pick, PickArgs, PickReason};
 use crate::rng::Rng;
 use crate::slow_start::SlowStart;
 use crate::standing::{Cache, Mode, Standing};
+use crate::zone::Side;
 
 /// How an endpoint is chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,6 +172,11 @@ impl Picker {
         }
     }
 
+    /// Whether it can choose in a part of the candidates alone; tables and replies to probes are about all.
+    pub(crate) fn knows_zones(&self) -> bool {
+        !matches!(self, Self::Consistent(_) | Self::Prequal(_))
+    }
+
     /// The candidates in the order in which the attempts of one request would get them.
     pub(crate) fn order(&self, hunt: &Hunt<'_>, key: Option<u64>) -> Vec<usize> {
         match (self, key) {
@@ -206,6 +212,8 @@ pub(crate) struct Hunt<'a> {
     pub(crate) standing: &'a Standing,
     /// The places of the standing's list that this pick is about: all candidates, or those of a zone.
     pub(crate) scope: Range<usize>,
+    /// The own zone, where it is preferred now.
+    pub(crate) zone: Option<&'a str>,
     /// Where it makes a difference now.
     pub(crate) slow_start: Option<&'a SlowStart>,
     pub(crate) args: &'a PickArgs<'a>,
@@ -314,7 +322,15 @@ impl Hunt<'_> {
                 reason = PickReason::Panic;
             }
         }
-        Pick { lease: InFlight::counted(member, self.args.class, self.cost, self.nanos, claim), reason }
+        let mut lease = InFlight::counted(member, self.args.class, self.cost, self.nanos, claim);
+        if let Some(zone) = self.zone {
+            let side = if member.zone() == Some(zone) { Side::Own } else { Side::Other };
+            lease.enter(side);
+            if side == Side::Other && reason != PickReason::Probe {
+                reason = PickReason::Spill;
+            }
+        }
+        Pick { lease, reason }
     }
 
     fn was_tried(&self, member: &Arc<Endpoint>) -> bool {

@@ -9,13 +9,14 @@ use crate::breaker::{EjectReason, Outcome, Passive, Transition, Wish};
 use crate::clock::nanos_since;
 use crate::endpoint::{Endpoint, Health, Shared};
 use crate::lease::InFlight;
-use crate::picker::{Algorithm, Hunt, Picker};
+use crate::picker::{Algorithm, Choice, Hunt, Picker};
 use crate::prequal::ProbeAnswer;
 use crate::rng::{Rng, SmallRng};
 use crate::slow_start::SlowStart;
 use crate::standing::{Cache, Mode, Ranking, Rules, Standing};
 use crate::subset::{self, Subset};
 use crate::sync::{Mutex, PoisonError};
+use crate::zone;
 
 /// How often one pick starts again because health changed under it.
 const MAX_RECOUNTS: usize = 4;
@@ -31,7 +32,7 @@ pub struct Config {
     pub passive: Option<Passive>,
     /// How new endpoints grow into their weight; absent: they have it at once.
     pub slow_start: Option<SlowStart>,
-    /// The balancer's own zone, if it is to be preferred.
+    /// The balancer's own zone, if it is to be preferred. Consistent tables and probing ignore it.
     pub zone: Option<String>,
     /// Which part of the members this balancer uses; absent: all.
     pub subset: Option<Subset>,
@@ -159,6 +160,8 @@ pub enum PickReason {
     Fallback,
     /// Too few usable ones, or all ejected: all are used.
     Panic,
+    /// The own zone is preferred, but has nobody, or is slower than others: it goes to another.
+    Spill,
     /// The one probing request of an open breaker.
     Probe,
     /// Only draining ones are left.
@@ -178,6 +181,7 @@ impl PickReason {
             Self::Overflow => "Overflow",
             Self::Fallback => "Fallback",
             Self::Panic => "Panic",
+            Self::Spill => "Spill",
             Self::Probe => "Probe",
             Self::LastResort => "LastResort",
         }
@@ -253,7 +257,7 @@ impl Pool {
             panic_threshold: config.panic_threshold,
             watched: config.passive.is_some(),
             slow_start: config.slow_start,
-            zone: config.zone.as_deref().map(Into::into),
+            zone: config.zone.as_deref().filter(|_| picker.knows_zones()).map(Into::into),
             subset: config.subset.map(|subset| Ranking::new(subset::ranking(subset.seed, &members), subset.size as usize)),
         };
         let shared = members.first().map(|member| Arc::clone(member.shared()));
@@ -270,8 +274,16 @@ impl Pool {
         for _ in 0..MAX_RECOUNTS {
             let epoch = shared.epoch();
             let standing = self.standing(epoch);
-            let hunt = self.hunt(&standing, &args, nanos);
+            let mut hunt = self.hunt(&standing, &args, nanos);
+            if hunt.zone.is_some() {
+                hunt.scope = zone::scope(&shared.zones, &standing, rng);
+            }
             if let Some(choice) = self.picker.pick(&hunt, args.key, rng) {
+                return Ok(hunt.lease(choice));
+            }
+            if hunt.zone.is_some()
+                && let Some(choice) = self.pick_anywhere(&mut hunt, rng)
+            {
                 return Ok(hunt.lease(choice));
             }
             if let Some(choice) = hunt.any_probe() {
@@ -298,7 +310,15 @@ impl Pool {
     fn hunt<'a>(&'a self, standing: &'a Standing, args: &'a PickArgs<'a>, nanos: u64) -> Hunt<'a> {
         let slow_start = self.config.slow_start.as_ref().filter(|_| standing.is_warming(nanos));
         let scope = standing.all();
-        Hunt { members: &self.members, cache: &self.cache, standing, scope, slow_start, args, cost: 0, nanos }
+        let zone = self.rules.zone.as_deref().filter(|_| standing.is_normal());
+        Hunt { members: &self.members, cache: &self.cache, standing, scope, zone, slow_start, args, cost: 0, nanos }
+    }
+
+    /// The choice among all zones, where the one that was asked has nobody whom the request hasn't tried.
+    #[cold]
+    fn pick_anywhere(&self, hunt: &mut Hunt<'_>, rng: &mut impl Rng) -> Option<Choice> {
+        hunt.scope = hunt.standing.all();
+        self.picker.pick(hunt, hunt.args.key, rng)
     }
 
     /// How each of [`Self::members`] stands now, in the same order. Allocates: for people, not for picks.
@@ -354,7 +374,7 @@ impl Pool {
             Outcome::Cancelled => {}
             Outcome::Success => lease.sample(lease.age(nanos), nanos),
             Outcome::ConnectError | Outcome::GatewayError | Outcome::ServerError => {
-                endpoint.load().observe_failure(lease.age(nanos), nanos);
+                lease.fail(nanos);
             }
         }
         self.judge(&endpoint, outcome, now)

@@ -136,6 +136,21 @@ impl Standing {
         (self.warming_from..self.warming_until).contains(&nanos)
     }
 
+    /// Whether it goes by health alone, with enough of it.
+    pub(crate) fn is_normal(&self) -> bool {
+        matches!(self.mode, Mode::Normal | Mode::Unwatched)
+    }
+
+    /// The list's places of the candidates in the own zone.
+    pub(crate) fn own(&self) -> Range<usize> {
+        0..self.local
+    }
+
+    /// Those of the candidates elsewhere.
+    pub(crate) fn elsewhere(&self) -> Range<usize> {
+        self.local..self.candidates
+    }
+
     /// The list's places of all candidates.
     pub(crate) fn all(&self) -> Range<usize> {
         0..self.candidates

@@ -19,3 +19,4 @@ mod survival;
 mod tables;
 mod weights;
 mod world;
+mod zones;

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The most endpoints of a pool that are counted one by one.
 const MAX_SERIES: usize = 1_000;
 const CELLS: usize = CodeClass::ALL.len() * Flag::ALL.len();
-pub(super) const PICKS: [PickReason; 11] = [
+pub(super) const PICKS: [PickReason; 12] = [
     PickReason::RoundRobin,
     PickReason::Random,
     PickReason::Packed,
@@ -23,6 +23,7 @@ pub(super) const PICKS: [PickReason; 11] = [
     PickReason::Overflow,
     PickReason::Fallback,
     PickReason::Panic,
+    PickReason::Spill,
     PickReason::Probe,
     PickReason::LastResort,
 ];
