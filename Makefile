@@ -6,16 +6,20 @@ SHELL := /bin/bash
 export EVENKEEL_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/evenkeel
 DENY_VERSION := 0.20.2
 DENY := $(EVENKEEL_CACHE)/bin/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+FUZZ_VERSION := 0.13.2
+FUZZ := $(EVENKEEL_CACHE)/bin/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
+SECONDS ?= 60
 LOAD := release --bin evenkeel-sidecar --bin echo
+BUILT := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help deps check fmt lint test unit deny drift pure sim sim-check crds demo cluster cluster-down e2e bench
+.PHONY: help deps check fmt lint test unit deny drift pure sim sim-check crds demo cluster cluster-down e2e bench bench-core model fuzz
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 16
 
 deps: ## install what the cluster, the tests and the benches need (Debian packages, cached binaries)
-	e2e/cluster/deps base cluster bench
-	$(MAKE) --no-print-directory $(DENY)
+	e2e/cluster/deps base fuzz cluster bench
+	$(MAKE) --no-print-directory $(DENY) $(FUZZ)
 
 check: fmt lint unit ## fmt, clippy and unit tests: the loop of a working day
 
@@ -36,6 +40,25 @@ $(DENY):
 deny: $(DENY) ## licences, sources and banned crates
 	$(DENY) --workspace --locked check licenses bans sources
 
+bench-core: ## what picks and rebuilds cost, beside their goals (criterion, about 3 minutes)
+	cargo bench --quiet --locked -p evenkeel-balance --bench pick --bench rebuild -- --quiet
+	@cargo bench --quiet --locked -p evenkeel-balance --bench goals
+
+model: ## what workers race on, in hundreds of orders of its atomic steps (shuttle)
+	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=$(BUILT)/model cargo test --quiet --locked -p evenkeel-balance --lib model::
+
+$(FUZZ):
+	@echo "cargo-fuzz $(FUZZ_VERSION): built once into $(EVENKEEL_CACHE) (about 1 minute)"
+	CARGO_TARGET_DIR=$(EVENKEEL_CACHE)/build/cargo-fuzz cargo install --quiet --locked --root $(EVENKEEL_CACHE)/bin/cargo-fuzz-$(FUZZ_VERSION) cargo-fuzz@$(FUZZ_VERSION)
+	rm -rf $(EVENKEEL_CACHE)/build/cargo-fuzz
+
+# No sanitizer: the code is safe Rust, and so the pinned stable toolchain is enough. What is found new stays under the target folder.
+fuzz: $(FUZZ) ## random operations on the balancing core for SECONDS (60)
+	@e2e/cluster/deps fuzz
+	@mkdir -p $(BUILT)/fuzz/corpus
+	$(FUZZ) run --fuzz-dir balance/fuzz --target-dir $(abspath $(BUILT))/fuzz --sanitizer none operations \
+		$(BUILT)/fuzz/corpus balance/fuzz/corpus/operations -- -max_total_time=$(SECONDS) -max_len=4096 -verbosity=0 -print_final_stats=1 2>&1 | { grep -v '# Uses:\|dictionary' || true; }
+
 crds: ## write the CRDs' YAML anew
 	cargo run --quiet --locked -p evenkeel-crds --features kube --bin crdgen -- charts/evenkeel/crds
 
@@ -55,7 +78,7 @@ sim-check: ## the claims hold and docs/balancing.md says what the run says
 demo: ## the embedded mode on real processes: backends, pools, a kill and a revival; ends by itself
 	@e2e/cluster/deps base
 	cargo build --locked --$(LOAD) --bin demo
-	cargo run --quiet --locked --release -p evenkeel-e2e --bin demo
+	$(BUILT)/release/demo
 
 cluster: ## a real Kubernetes on this machine; prints where its kubeconfig is
 	@e2e/cluster/deps cluster
@@ -70,6 +93,7 @@ e2e: $(if $(KUBECONFIG),,cluster) ## the tests on the real cluster (or on yours:
 bench: ## against HAProxy and NGINX, into target/bench/summary.json
 	@e2e/cluster/deps bench
 	cargo build --locked --$(LOAD) --bin bench
-	cargo run --quiet --locked --release -p evenkeel-e2e --bin bench
+	$(BUILT)/release/bench
 
-test: fmt deps lint deny drift pure unit sim-check e2e ## everything: what CI runs
+test: SECONDS = 20
+test: fmt deps lint deny drift pure unit model fuzz sim-check e2e ## everything: what CI runs

@@ -54,6 +54,8 @@ mod endpoint;
 mod hash;
 mod lease;
 mod load;
+#[cfg(all(test, shuttle))]
+mod model;
 mod picker;
 mod pool;
 mod prequal;

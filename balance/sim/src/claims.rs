@@ -1,11 +1,15 @@
 //! The claims, one file each. A new one is a file in `claims/`, a `mod` line and a line in [`ALL`].
 
+mod bins;
+mod bounded;
 mod buoyant;
 mod herd;
 mod mixed_fleet;
 mod scale_out;
+mod tables;
 
 use crate::claim::Claim;
 
 /// All claims, in the order of the page.
-pub const ALL: &[Claim] = &[buoyant::CLAIM, mixed_fleet::CLAIM, herd::CLAIM, scale_out::CLAIM];
+pub const ALL: &[Claim] =
+    &[buoyant::CLAIM, tables::CLAIM, bounded::CLAIM, bins::CLAIM, mixed_fleet::CLAIM, herd::CLAIM, scale_out::CLAIM];

@@ -14,15 +14,26 @@ pub(crate) const MAX_MEMBERS: usize = 1_000;
 /// What a member drew for a key. The greater one owns the key; equal draws are told apart by the members' canonical order.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Score {
+    hash: u64,
     /// −log₂(u) in units of 2⁻⁵⁶, below 2⁶³.
     surprise: u64,
     weight: u32,
 }
 
-/// The draw of a member, by its [`crate::hash::member_hash`], for a key. A member is the best of all with a chance of weight ÷ sum of
-/// weights; another member's coming, going or weight doesn't change it. `weight` is in any unit, 0 counts as 1.
-pub(crate) fn score(key: u64, member: u64, weight: u32) -> Score {
-    Score { surprise: surprise(pair_hash(key, member)), weight: weight.max(1) }
+/// The hash of a draw counts as lower than another where it is lower by so much: then the logarithms differ by more than their errors.
+const MARGIN: u64 = 1 << 26;
+
+impl Score {
+    /// Of what a member of this weight drew. It is the best of all with a chance of weight ÷ sum of weights; another member's coming,
+    /// going or weight doesn't change it.
+    fn new(hash: u64, weight: u32) -> Self {
+        Self { hash, surprise: surprise(hash), weight }
+    }
+
+    /// Whether it is surely better than the score of this draw, told without a logarithm.
+    fn beats(&self, hash: u64, weight: u32) -> bool {
+        weight == self.weight && self.hash.checked_sub(MARGIN).is_some_and(|highest| hash <= highest)
+    }
 }
 
 /// Whether so many members can be asked.
@@ -88,7 +99,11 @@ impl Ranks<'_> {
         self.batch = [None; BATCH];
         self.next = 0;
         for (number, &(member, weight)) in self.groups.iter().enumerate() {
-            let place = Some((score(self.key, member, weight), Reverse(number)));
+            let hash = pair_hash(self.key, member);
+            if self.batch[BATCH - 1].is_some_and(|(worst, _)| worst.beats(hash, weight)) {
+                continue;
+            }
+            let place = Some((Score::new(hash, weight), Reverse(number)));
             if after.is_some() && place >= after || place <= self.batch[BATCH - 1] {
                 continue;
             }
@@ -199,20 +214,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_without_a_logarithm_is_what_the_logarithm_says() {
+        let mut rng = SmallRng::new(5);
+        let near = [0, 1, MARGIN - 1, MARGIN, MARGIN + 1, 3 * MARGIN];
+        for hash in (0..100_000).map(|_| rng.next_u64()).chain([MARGIN, u64::MAX, (1 << 63) + MARGIN, 1 << 63]) {
+            for lower in near.into_iter().filter_map(|less| hash.checked_sub(less)) {
+                let (score, other) = (Score::new(hash, 7), Score::new(lower, 7));
+                assert!(!score.beats(lower, 7) || score > other, "{hash:#x} {lower:#x}");
+            }
+        }
+    }
+
+    #[test]
     fn golden_scores_stay() {
         let member = member_hash("checkout-0");
-        let scores = [0, 1, key_hash(b"user-42")].map(|key| score(key, member, 100).surprise);
+        let scores = [0, 1, key_hash(b"user-42")].map(|key| Score::new(pair_hash(key, member), 100).surprise);
         assert_eq!(scores, [22_557_351_727_327_444, 73_892_718_325_885_092, 65_953_932_904_253_977]);
     }
 
     #[test]
     fn ranks_are_the_scores_sorted_whatever_the_number_of_members() {
-        for count in [0u32, 1, 2, 7, 8, 9, 16, 17, 100] {
-            let names: Vec<_> = (0..count).map(|number| (format!("web-{number:03}"), 1 + (number * 37 % 1_000) as u16)).collect();
+        for (count, weights) in [(0u32, 1), (1, 1), (2, 2), (7, 3), (8, 1), (9, 1_000), (16, 1), (17, 2), (100, 1), (100, 1_000)]
+        {
+            let names: Vec<_> =
+                (0..count).map(|number| (format!("web-{number:03}"), 1 + (number * 37 % weights) as u16)).collect();
             let table = Rendezvous::try_new(names.iter().map(|(name, weight)| (name.as_str(), *weight))).unwrap();
             for key in 0..50 {
                 let mut sorted: Vec<_> = (0..names.len()).collect();
-                sorted.sort_by_key(|&at| Reverse(score(key, table.groups[at].0, table.groups[at].1)));
+                sorted.sort_by_key(|&at| Reverse(Score::new(pair_hash(key, table.groups[at].0), table.groups[at].1)));
                 assert_eq!(table.walk(key).collect::<Vec<_>>(), sorted);
             }
         }

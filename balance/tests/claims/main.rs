@@ -6,6 +6,7 @@ mod breaker;
 mod health;
 mod joint;
 mod least;
+mod operations;
 mod packing;
 mod priority;
 mod random;

@@ -1,0 +1,191 @@
+//! Models of what workers race on, run by shuttle: each is tried in hundreds of orders of its atomic steps, random ones and such with
+//! few switches (Burckhardt et al., "A randomized scheduler with probabilistic guarantees of finding bugs", ASPLOS 2010). `make model`
+//! runs them. Orders only: what weaker memory orderings allow beyond them it does not try.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shuttle::thread;
+
+use crate::standing::{Cache, Rules};
+use crate::{
+    Algorithm, Book, Config, Ejection, Endpoint, EndpointSpec, Health, InFlight, Outcome, Passive, PickArgs, PickReason, Pool,
+    SmallRng, Table,
+};
+
+/// Orders tried of each model, by either way.
+const ORDERS: usize = 300;
+/// Switches at which the second way looks for a fault.
+const DEPTH: usize = 3;
+
+fn explore(model: impl Fn() + Clone + Send + Sync + 'static) {
+    shuttle::check_random(model.clone(), ORDERS);
+    shuttle::check_pct(model, ORDERS, DEPTH);
+}
+
+fn enter(book: &Book, weights: &[u16], now: Instant) -> Vec<Arc<Endpoint>> {
+    let spec = |(number, &weight): (usize, &u16)| EndpointSpec {
+        id: format!("uid-{number}:80"),
+        ring_key: format!("shop/web-{number}:80"),
+        address: ([10, 0, 0, number as u8], 80).into(),
+        weight,
+        zone: None,
+        priority: 0,
+        health: Health::Usable,
+    };
+    weights.iter().enumerate().map(spec).map(|spec| book.enter(spec, now)).collect()
+}
+
+fn hash(table: Table, hash_balance_factor: Option<u32>) -> Algorithm {
+    Algorithm::ConsistentHash { table, hash_balance_factor }
+}
+
+const RING: Table = Table::Ring { virtual_nodes: 3 };
+const MAGLEV: Table = Table::Maglev { size: 23 };
+
+fn algorithms() -> Vec<Algorithm> {
+    let least = |choice_count| Algorithm::LeastConnections { choice_count };
+    vec![
+        Algorithm::RoundRobin,
+        Algorithm::Random,
+        least(0),
+        least(2),
+        Algorithm::LeastResponseTime { choice_count: 2 },
+        Algorithm::ResponseTimeWeighted,
+        Algorithm::Packing { limit: 5 },
+        hash(RING, Some(125)),
+        hash(MAGLEV, Some(125)),
+        hash(Table::Rendezvous, None),
+    ]
+}
+
+/// Runs `worker` in this many threads over one pool; all they hold in the end.
+fn race(pool: &Arc<Pool>, threads: u64, worker: impl Fn(&Pool, u64) -> Vec<InFlight> + Clone + Send + 'static) -> Vec<InFlight> {
+    let handles: Vec<_> = (0..threads)
+        .map(|number| {
+            let (pool, worker) = (Arc::clone(pool), worker.clone());
+            thread::spawn(move || worker(&pool, number))
+        })
+        .collect();
+    handles.into_iter().flat_map(|handle| handle.join().unwrap()).collect()
+}
+
+#[test]
+fn counts_are_exact_while_requests_come_and_go_and_health_flips() {
+    for algorithm in algorithms() {
+        explore(move || {
+            let now = Instant::now();
+            let members = enter(&Book::new(), &[100, 50, 200], now);
+            let pool = Arc::new(Pool::try_new(Config::new(algorithm.clone()), members.clone(), 1).unwrap());
+            let flipped = Arc::clone(&members[0]);
+            let flip = thread::spawn(move || {
+                flipped.set_health(Health::Draining, now);
+                flipped.set_weight(7);
+                flipped.set_health(Health::Usable, now);
+            });
+            let held = race(&pool, 2, move |pool, number| {
+                let mut rng = SmallRng::new(number);
+                let mut pick = || pool.pick(PickArgs { key: Some(9), ..PickArgs::default() }, now, &mut rng).unwrap().lease;
+                let (kept, ended) = (pick(), pick());
+                drop(ended);
+                vec![kept, pick()]
+            });
+            flip.join().unwrap();
+            for member in &members {
+                let own = held.iter().filter(|lease| Arc::ptr_eq(lease.endpoint(), member)).count();
+                assert_eq!(member.in_flight() as usize, own);
+            }
+            drop(held);
+            assert!(members.iter().all(|member| member.in_flight() == 0));
+        });
+    }
+}
+
+/// Four endpoints, factor 125: with six requests in flight nobody may have more than ⌈1.25 · 6 ÷ 4⌉ = 2.
+#[test]
+fn racing_picks_of_one_key_never_pass_the_bound_together() {
+    explore(|| {
+        let now = Instant::now();
+        let members = enter(&Book::new(), &[100; 4], now);
+        let pool = Arc::new(Pool::try_new(Config::new(hash(RING, Some(125))), members.clone(), 1).unwrap());
+        let held = race(&pool, 3, move |pool, number| {
+            let mut rng = SmallRng::new(number);
+            let args = PickArgs { key: Some(9), ..PickArgs::default() };
+            let mut pick = || pool.pick(args, now, &mut rng).unwrap().lease;
+            let (kept, ended) = (pick(), pick());
+            drop(ended);
+            vec![kept, pick()]
+        });
+        assert_eq!(held.len(), 6);
+        let counts: Vec<_> = members.iter().map(|member| member.in_flight()).collect();
+        assert!(counts.iter().all(|&count| count <= 2), "{counts:?}");
+    });
+}
+
+/// Each weight is a decimal digit, so that the sum says who was counted: it must be as many as the same view says there are.
+#[test]
+fn a_view_of_the_standing_is_never_torn() {
+    explore(|| {
+        let now = Instant::now();
+        let book = Book::new();
+        let members = Arc::new(enter(&book, &[1, 10, 100, 1_000], now));
+        let rules = Arc::new(Rules { panic_threshold: 0, watched: false, slow_start: None, zone: None, subset: None });
+        let cache = Arc::new(Cache::new(&members, &rules, members[0].shared().epoch()));
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let (members, rules, cache) = (Arc::clone(&members), Arc::clone(&rules), Arc::clone(&cache));
+                thread::spawn(move || {
+                    for _ in 0..2 {
+                        let standing = cache.get(members[0].shared().epoch(), &members, &rules);
+                        let digits = (standing.weight / 100).to_string();
+                        assert_eq!(digits.matches('1').count(), standing.candidates, "{standing:?}");
+                        assert_eq!(digits.trim_matches(['0', '1']), "", "{standing:?}");
+                    }
+                })
+            })
+            .collect();
+        for (member, health) in [(0, Health::Down), (3, Health::Down), (0, Health::Usable)] {
+            members[member].set_health(health, now);
+            cache.get(members[0].shared().epoch(), &members, &rules);
+        }
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        let last = cache.get(members[0].shared().epoch(), &members, &rules);
+        assert_eq!((last.candidates, last.weight), (3, 11_100), "the last change is seen");
+    });
+}
+
+#[test]
+fn a_due_probing_request_is_given_once_and_comes_back_unanswered() {
+    for algorithm in algorithms() {
+        explore(move || {
+            let now = Instant::now();
+            let members = enter(&Book::new(), &[100; 2], now);
+            let passive = Passive {
+                consecutive_errors: 1,
+                window: Duration::from_secs(60),
+                base_ejection: Duration::from_secs(1),
+                max_ejection: Duration::from_secs(60),
+                max_ejection_percent: 50,
+            };
+            let config = Config { passive: Some(passive), ..Config::new(algorithm.clone()) };
+            let pool = Arc::new(Pool::try_new(config, members.clone(), 1).unwrap());
+            assert!(pool.judge(&members[0], Outcome::ConnectError, now).is_some());
+            let later = now + Duration::from_secs(2);
+            let bad = Arc::clone(&members[0]);
+            let held = race(&pool, 3, move |pool, number| {
+                let mut rng = SmallRng::new(number);
+                // Keys enough that the ejected one's own is among them.
+                let picks = (0..4u64)
+                    .map(|key| pool.pick(PickArgs { key: Some(key << 62), ..PickArgs::default() }, later, &mut rng).unwrap());
+                let probes: Vec<_> =
+                    picks.filter(|picked| picked.reason == PickReason::Probe).map(|picked| picked.lease).collect();
+                assert!(probes.iter().all(|probe| Arc::ptr_eq(probe.endpoint(), &bad)));
+                probes
+            });
+            assert_eq!(held.len(), 1, "given once");
+            assert_eq!(members[0].ejection(), Ejection::Probing);
+            drop(held);
+            assert!(matches!(members[0].ejection(), Ejection::Open { .. }), "and given back");
+        });
+    }
+}
