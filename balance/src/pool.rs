@@ -347,13 +347,21 @@ impl Pool {
         targets.into_iter().flatten().map(|index| &self.members[index])
     }
 
-    /// Takes the answer to a probe, or what came along with a response: then once its lease is dropped, or the request counts twice.
-    /// From others than members, and for an algorithm that doesn't go by probes, it is ignored.
+    /// Takes the answer to a probe. From others than members, and for an algorithm that doesn't go by probes, it is ignored.
     pub fn probed(&self, endpoint: &Endpoint, answer: ProbeAnswer, now: Instant) {
+        self.take_answer(endpoint, answer, false, now);
+    }
+
+    /// Takes what an endpoint told of itself along with a response. Call it once the lease is dropped, or the request counts twice.
+    pub fn told(&self, endpoint: &Endpoint, answer: ProbeAnswer, now: Instant) {
+        self.take_answer(endpoint, answer, true, now);
+    }
+
+    fn take_answer(&self, endpoint: &Endpoint, answer: ProbeAnswer, along: bool, now: Instant) {
         let Picker::Prequal(prequal) = &self.picker else { return };
         let place = |member: &Arc<Endpoint>| (member.ring_key(), member.id()).cmp(&(endpoint.ring_key(), endpoint.id()));
         if let Ok(index) = self.members.binary_search_by(place) {
-            prequal.probed(index, endpoint, answer, endpoint.shared().clock.nanos(now));
+            prequal.probed(index, endpoint, answer, along, endpoint.shared().clock.nanos(now));
         }
     }
 

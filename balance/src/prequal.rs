@@ -58,8 +58,6 @@ const USES_BITS: u32 = 8;
 const MEMBER_MAX: usize = (1 << MEMBER_BITS) - 2;
 const IN_FLIGHT_MAX: u32 = (1 << (32 - USES_BITS)) - 1;
 const USES_MAX: u32 = (1 << USES_BITS) - 1;
-/// More uses than are ever counted.
-pub(crate) const UNLIMITED: u32 = u32::MAX;
 
 /// One reply in two words.
 #[derive(Debug, Default)]
@@ -152,6 +150,16 @@ impl Replies {
         }
     }
 
+    /// Brings a remembered reply of the same endpoint up to date; used as often as it was.
+    pub(crate) fn refresh(&self, member: usize, latency: u32, in_flight: u32, nanos: u64) {
+        let ticks = nanos >> TICK_BITS;
+        let known =
+            self.slots.iter().find_map(|slot| slot.read().filter(|known| known.member == member).map(|known| (slot, known)));
+        if let Some((slot, known)) = known {
+            slot.write(&Reply { member, ticks, latency, in_flight, uses: known.uses });
+        }
+    }
+
     /// Takes an in-flight count into the spread that says what is hot.
     pub(crate) fn see(&self, in_flight: u32) {
         let at = self.count.fetch_add(1, Relaxed) as usize % SEEN;
@@ -198,10 +206,10 @@ impl Replies {
 }
 
 /// How often a reply may be used among this many endpoints: max(1, (1 + δ) ÷ ((1 − 16/n)·3 − 1)). Up to 24 endpoints more replies are
-/// removed than a full pool gains: then `None`, without limit, for such a pool has the more need of each.
-pub(crate) fn reuse(endpoints: usize) -> Option<f32> {
+/// removed than a full pool gains, and once is enough: there every endpoint's reply is soon replaced by a newer one.
+pub(crate) fn reuse(endpoints: usize) -> f32 {
     let gained = (1.0 - SLOTS as f32 / endpoints as f32) * PROBES as f32 - REMOVED;
-    (gained > 0.0).then(|| ((1.0 + GAIN) / gained).max(1.0))
+    if gained > 0.0 { ((1.0 + GAIN) / gained).max(1.0) } else { 1.0 }
 }
 
 /// Finished requests that a latency is estimated from.

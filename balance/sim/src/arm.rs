@@ -169,8 +169,10 @@ impl Balancer {
             Self::Clairvoyant { .. } => {}
             Self::Evenkeel(evenkeel) => {
                 evenkeel.ended(lease, ending, now);
-                if let Ending::Good(feedback) = ending {
-                    self.probed(server, feedback.told, now);
+                if let (Ending::Good(feedback), Some(pool), Some(endpoint)) =
+                    (ending, &evenkeel.pool, &evenkeel.endpoints[server])
+                {
+                    pool.told(endpoint, feedback.told, evenkeel.at(now));
                 }
             }
         }

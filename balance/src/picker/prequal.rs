@@ -5,7 +5,7 @@
 use super::{Choice, Hunt, least};
 use crate::endpoint::Endpoint;
 use crate::pool::PickReason;
-use crate::prequal::{PROBES, ProbeAnswer, Replies, Reply, SLOTS, UNLIMITED, reuse};
+use crate::prequal::{PROBES, ProbeAnswer, Replies, Reply, SLOTS, reuse};
 use crate::rng::Rng;
 
 /// With fewer endpoints, probing tells little that own counts don't.
@@ -82,10 +82,12 @@ impl Prequal {
         places.map(|place| Some(hunt.nth(place)))
     }
 
-    /// Takes a reply.
-    pub(crate) fn probed(&self, index: usize, endpoint: &Endpoint, answer: ProbeAnswer, nanos: u64) {
+    /// Takes the answer to a probe, or with `along` what a response brought along. Published Prequal has the latter only refresh what it
+    /// remembers: those that answer most have most in flight, and would make that look normal.
+    pub(crate) fn probed(&self, index: usize, endpoint: &Endpoint, answer: ProbeAnswer, along: bool, nanos: u64) {
         let ProbeAnswer { in_flight, latency, each } = answer;
         match self.rule {
+            Rule::HotCold if along => self.replies.refresh(index, saturated(latency.as_micros()), in_flight, nanos),
             Rule::HotCold => {
                 self.replies.see(in_flight);
                 self.replies.add(index, saturated(latency.as_micros()), in_flight, nanos);
@@ -192,7 +194,7 @@ fn saturated(value: u128) -> u32 {
 
 /// How often a reply may be used, its fraction by chance.
 fn uses_allowed(endpoints: usize, rng: &mut impl Rng) -> u32 {
-    let Some(reuse) = reuse(endpoints) else { return UNLIMITED };
+    let reuse = reuse(endpoints);
     let whole = reuse as u32;
     let fraction = reuse - whole as f32;
     whole + u32::from((rng.next_u64() >> 40) as f32 / (1u64 << 24) as f32 <= fraction && fraction > 0.0)
