@@ -2,12 +2,14 @@
 
 mod common;
 
+use common::web::{AT_ONCE, Law, Web, load};
 use common::{Backend, Client, Sidecar, config, eventually, free_port, pool_yaml, reach, refusing};
 use evenkeel_sidecar::app::{Source, StartError};
 use evenkeel_sidecar::lifecycle::Drained;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -178,6 +180,36 @@ async fn a_reset_passes_as_a_reset() {
     drop(upstream);
     let error = client.0.read_u8().await.expect_err("is over");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+const BY_RESPONSE_TIME: &str = "  algorithm: {type: LeastResponseTime, leastResponseTime: {choiceCount: 0}}\n";
+
+#[tokio::test]
+async fn a_response_time_ends_with_the_answers_first_byte() {
+    let (folder, port) = (folder(), free_port().await);
+    let late = Duration::from_millis(50);
+    let backends = [Backend::start_late(Ipv4Addr::LOCALHOST.into(), late).await, Backend::start().await];
+    let addresses = backends.each_ref().map(|backend| backend.address);
+    let _tcp = start(&folder, &pool_yaml("tcp", port, &addresses, BY_RESPONSE_TIME)).await.expect("starts");
+    let mut reached = Vec::new();
+    for _ in 0..30 {
+        reached.push(reach(port).await.expect("is served"));
+    }
+    let of_late = reached.iter().filter(|port| **port == backends[0].port()).count();
+    assert!(of_late <= 3, "a connect is no answer: {of_late} of 30 went to the late one");
+}
+
+#[tokio::test]
+async fn an_answer_that_goes_on_for_long_was_as_quick_as_its_head() {
+    let (folder, port) = (folder(), free_port().await);
+    let (any, tenth): (SocketAddr, Law) = ((Ipv4Addr::LOCALHOST, 0).into(), |_| Duration::from_millis(100));
+    let [streams, thinks] = [[AT_ONCE, tenth], [|_| Duration::from_millis(20), AT_ONCE]];
+    let webs = [Web::start_streaming(any, streams).await, Web::start_streaming(any, thinks).await];
+    let text = pool_yaml("http", port, &webs.each_ref().map(|web| web.address), BY_RESPONSE_TIME);
+    let _sidecar = start(&folder, &text.replace("protocol: TCP", "protocol: HTTP")).await.expect("starts");
+    let seen = load(port, 1, 30).await;
+    let of_streams = seen.get(&webs[0].port()).copied().unwrap_or(0);
+    assert!(of_streams >= 27, "{of_streams} of 30 went to the one whose head comes at once");
 }
 
 #[tokio::test]

@@ -128,12 +128,18 @@ impl Backend {
     }
 
     pub(crate) async fn start_on(ip: IpAddr) -> Self {
+        Self::start_late(ip, Duration::ZERO).await
+    }
+
+    /// Says its port that late.
+    pub(crate) async fn start_late(ip: IpAddr, late: Duration) -> Self {
         let listener = TcpListener::bind((ip, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("has an address");
         let serving = tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
                     let (mut from, mut to) = stream.split();
+                    sleep(late).await;
                     let _ = to.write_all(format!("{}\n", address.port()).as_bytes()).await;
                     let _ = tokio::io::copy(&mut from, &mut to).await;
                     let _ = to.shutdown().await;

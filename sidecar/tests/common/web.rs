@@ -32,6 +32,11 @@ impl Web {
 
     /// Where another one was before, say.
     pub(crate) async fn start_at(address: SocketAddr, law: Law) -> Self {
+        Self::start_streaming(address, [law, AT_ONCE]).await
+    }
+
+    /// The second law is how long the body takes after the head.
+    pub(crate) async fn start_streaming(address: SocketAddr, laws: [Law; 2]) -> Self {
         let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let counts = Arc::<Mutex<BTreeMap<String, usize>>>::default();
@@ -40,7 +45,7 @@ impl Web {
         let serving = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, address.port(), law, counting.clone(), open.clone()));
+                connections.spawn(serve(stream, address.port(), laws, counting.clone(), open.clone()));
             }
         });
         Self { address, counts, gate, serving }
@@ -71,7 +76,7 @@ impl Drop for Web {
 async fn serve(
     mut stream: TcpStream,
     port: u16,
-    law: Law,
+    [law, streaming]: [Law; 2],
     counts: Arc<Mutex<BTreeMap<String, usize>>>,
     mut open: watch::Receiver<bool>,
 ) {
@@ -91,8 +96,12 @@ async fn serve(
             return;
         }
         let body = port.to_string();
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
         if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+        sleep(streaming(&path)).await;
+        if stream.write_all(body.as_bytes()).await.is_err() {
             return;
         }
         head.clear();
