@@ -1,9 +1,9 @@
-//! Bounded loads over any table (Mirrokni, Thorup, Zadimoghaddam, "Consistent hashing with bounded loads", SODA 2018): endpoint i may
-//! take a request only if inᵢ + 1 ≤ ⌈c·(m + 1)·wᵢ/W⌉, m requests and weight W over the candidates. Overflow follows the key's own
-//! sequence of owners (Chen, Coleman, Shrivastava, "Revisiting consistent hashing with bounded loads", AAAI 2021).
+//! Bounded loads over any table (Mirrokni, Thorup, Zadimoghaddam, "Consistent hashing with bounded loads", SODA 2018): endpoint
+//! i may take a request only if inᵢ + 1 ≤ ⌈c·(m + 1)·wᵢ/W⌉, m requests and weight W over the candidates. Overflow follows the
+//! key's own sequence of owners (Chen, Coleman, Shrivastava, "Revisiting consistent hashing with bounded loads", AAAI 2021).
 //!
-//! The sum m costs O(members). Mostly a lower bound of it is enough, as the bound only grows with m: the last sum less the requests
-//! that have ended since, in the whole process. Only what doesn't fit by that is asked again by a new sum.
+//! The sum m costs O(members). Mostly a lower bound of it is enough, as the bound only grows with m: the last sum less the
+//! requests that have ended since, in the whole process. Only what doesn't fit by that is asked again by a new sum.
 
 use std::sync::Arc;
 
@@ -131,8 +131,8 @@ impl Room {
     }
 }
 
-/// The last sum: requests in flight on the candidates, and, before they were counted, ended ever. A sequence lock over plain atomics:
-/// nobody waits, and who meets a writer sums up for itself.
+/// The last sum: requests in flight on the candidates, and, before they were counted, ended ever. A sequence lock over plain
+/// atomics: nobody waits, and who meets a writer sums up for itself.
 #[derive(Debug, Default)]
 struct Seen {
     /// Odd while being written; 0: never yet.

@@ -1,5 +1,5 @@
-//! Consistent hashing over any of the tables: whom a key belongs to follows from ring keys, weights and the table's own settings alone,
-//! so that all processes agree; health and load only move the walk along the key's own sequence of owners.
+//! Consistent hashing over any of the tables: whom a key belongs to follows from ring keys, weights and the table's own settings
+//! alone, so that all processes agree; health and load only move the walk along the key's own sequence of owners.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,10 +1,10 @@
-//! The Maglev table (Eisenbud et al., "Maglev: a fast and reliable software network load balancer", NSDI 2016, §3.4): each ring key has
-//! its own order of the slots, and in turn each takes its next free one. Weights are turns taken less often, as the paper proposes.
-//! The table follows from ring keys, weights and size alone, so that every process builds the same.
+//! The Maglev table (Eisenbud et al., "Maglev: a fast and reliable software network load balancer", NSDI 2016, §3.4): each ring
+//! key has its own order of the slots, and in turn each takes its next free one. Weights are turns taken less often, as the
+//! paper proposes. The table follows from ring keys, weights and size alone, so that every process builds the same.
 
 use std::ops::Range;
 
-use super::owners::{Firsts, Group, Numbers, groups, walk};
+use super::owners::{Firsts, Group, Numbers, Walk, groups};
 use crate::hash::turn_hashes;
 use crate::pool::BuildError;
 
@@ -56,7 +56,7 @@ impl Maglev {
     }
 
     pub(crate) fn walk(&self, key: u64) -> impl Iterator<Item = usize> {
-        walk(key, self.firsts.count(), |hash| self.owners_of(hash))
+        Walk::new(key, self.firsts.count(), |hash| self.owners_of(hash))
     }
 }
 

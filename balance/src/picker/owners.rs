@@ -96,10 +96,48 @@ impl Numbers {
     }
 }
 
-/// A key's whole walk: the owners of its rehashed places, then all members from a place of the key's own. Repeats are left in; whom a
-/// walk passed once it passes again.
-pub(crate) fn walk(key: u64, members: usize, owners_of: impl Fn(u64) -> Range<usize>) -> impl Iterator<Item = usize> {
-    let places = (0..REHASHES).flat_map(move |n| owners_of(rehash(key, n)));
-    let first = if members == 0 { 0 } else { (key % members as u64) as usize };
-    places.chain((first..members).chain(0..first))
+/// A key's whole walk: the owners of its rehashed places, then all members from a place of the key's own. Repeats are left in;
+/// whom a walk passed once it passes again.
+pub(crate) struct Walk<F> {
+    key: u64,
+    members: usize,
+    owners_of: F,
+    /// Places looked up so far; after the last, those of the members' two ranges that were begun.
+    steps: u32,
+    /// What is left of the last step.
+    left: Range<usize>,
+}
+
+impl<F: Fn(u64) -> Range<usize>> Walk<F> {
+    pub(crate) fn new(key: u64, members: usize, owners_of: F) -> Self {
+        Self { key, members, owners_of, steps: 0, left: 0..0 }
+    }
+
+    fn step(&mut self) -> Option<Range<usize>> {
+        let first = || (self.key % self.members.max(1) as u64) as usize;
+        let range = match self.steps {
+            ..REHASHES => (self.owners_of)(rehash(self.key, self.steps)),
+            REHASHES => first()..self.members,
+            LAST => 0..first(),
+            _ => return None,
+        };
+        self.steps += 1;
+        Some(range)
+    }
+}
+
+/// The step after which a walk ends.
+const LAST: u32 = REHASHES + 1;
+
+impl<F: Fn(u64) -> Range<usize>> Iterator for Walk<F> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        loop {
+            if let Some(index) = self.left.next() {
+                return Some(index);
+            }
+            self.left = self.step()?;
+        }
+    }
 }

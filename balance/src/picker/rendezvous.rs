@@ -1,6 +1,6 @@
-//! Weighted rendezvous hashing (Thaler, Ravishankar, "Using name-based mappings to increase hit rates", IEEE/ACM ToN 1998; weights:
-//! Schindelhauer, Schomaker, "Weighted distributed hash tables", SPAA 2005): each member draws −ln(u)/w from the key and its own ring
-//! key, the least wins. In whole numbers throughout, so that every machine ranks alike bit for bit.
+//! Weighted rendezvous hashing (Thaler, Ravishankar, "Using name-based mappings to increase hit rates", IEEE/ACM ToN 1998;
+//! weights: Schindelhauer, Schomaker, "Weighted distributed hash tables", SPAA 2005): each member draws −ln(u)/w from the key
+//! and its own ring key, the least wins. In whole numbers throughout, so that every machine ranks alike bit for bit.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -20,12 +20,13 @@ pub(crate) struct Score {
     weight: u32,
 }
 
-/// The hash of a draw counts as lower than another where it is lower by so much: then the logarithms differ by more than their errors.
+/// The hash of a draw counts as lower than another where it is lower by so much: then the logarithms differ by more than their
+/// errors.
 const MARGIN: u64 = 1 << 26;
 
 impl Score {
-    /// Of what a member of this weight drew. It is the best of all with a chance of weight ÷ sum of weights; another member's coming,
-    /// going or weight doesn't change it.
+    /// Of what a member of this weight drew. It is the best of all with a chance of weight ÷ sum of weights; another member's
+    /// coming, going or weight doesn't change it.
     fn new(hash: u64, weight: u32) -> Self {
         Self { hash, surprise: surprise(hash), weight }
     }

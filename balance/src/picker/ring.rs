@@ -1,17 +1,17 @@
-//! The consistent ring (Karger et al., "Consistent hashing and random trees", STOC 1997). Points follow from ring keys and weights
-//! alone; health and load only move the walk.
+//! The consistent ring (Karger et al., "Consistent hashing and random trees", STOC 1997). Points follow from ring keys and
+//! weights alone; health and load only move the walk.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::owners::{Firsts, Group, groups, walk};
+use super::owners::{Firsts, Group, Walk, groups};
 use crate::hash::point_hash;
 use crate::pool::BuildError;
 
 /// The most points of a ring: 36 MiB of tables.
 pub(crate) const MAX_POINTS: u64 = 1 << GROUP_BITS;
-/// A point is one word: the upper bits of its hash and below them the number of its group, so that a lookup meets both at once. Each
-/// group has a point, so its number fits; what is left of the hash tells 2⁴² places apart.
+/// A point is one word: the upper bits of its hash and below them the number of its group, so that a lookup meets both at once.
+/// Each group has a point, so its number fits; what is left of the hash tells 2⁴² places apart.
 const GROUP_BITS: u32 = 22;
 /// Points are first dealt by their upper bits into parts of about so many: what is sorted at once stays in the nearest cache.
 const PART: u64 = 1 << 10;
@@ -72,7 +72,7 @@ impl Ring {
     }
 
     pub(crate) fn walk(&self, key: u64) -> impl Iterator<Item = usize> {
-        walk(key, self.firsts.count(), |hash| self.owners_of(hash))
+        Walk::new(key, self.firsts.count(), |hash| self.owners_of(hash))
     }
 }
 
