@@ -86,9 +86,8 @@ impl Learned {
         let mean = sum / count.max(1) as f32;
         let mut heaviest = 0;
         for (member, stored) in members.iter().zip(&self.weights) {
-            // One alone has nobody to be compared with.
-            let known = self.source.worth(member, nanos).filter(|_| count > 1);
-            let learned = known.map_or(MEAN, |(worth, belief)| MEAN + (worth / mean * MEAN - MEAN) * belief);
+            let learned =
+                self.source.worth(member, nanos).map_or(MEAN, |(worth, belief)| MEAN + (worth / mean * MEAN - MEAN) * belief);
             let before = stored.load(Relaxed);
             let weight = self.settle(learned.clamp(BOUNDS.0, BOUNDS.1), member.weight(), before);
             stored.store(weight, Relaxed);

@@ -29,12 +29,12 @@ impl ResponseTime {
     }
 }
 
-/// Whether it looks alike to all balancers: nobody has measured it, or it joined others of late and few answers are known.
+/// Whether it looks alike to all balancers: it joined others, and few answers of it are known yet, or none.
 fn is_new(hunt: &Hunt<'_>, index: usize) -> bool {
     let member = &hunt.members[index];
     let ready_at = member.ready_at();
-    let is_young = ready_at.saturating_sub(hunt.standing.oldest) > TOGETHER && hunt.nanos.saturating_sub(ready_at) < PEAK_DECAY;
-    is_young || !member.load().is_known()
+    let joined = ready_at.saturating_sub(hunt.standing.oldest) > TOGETHER;
+    joined && (hunt.nanos.saturating_sub(ready_at) < PEAK_DECAY || !member.load().is_known())
 }
 
 /// The time that this request would wait for those before it and take itself, in nanoseconds, by weight.

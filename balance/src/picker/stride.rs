@@ -13,6 +13,9 @@ const FRUITLESS_LAPS: usize = 2;
 /// Bits of a [`Turn`] for the part of the lap that is done; the others count laps.
 const LAP_BITS: u32 = 40;
 
+/// A start has so many of its bits clear, so that the laps don't run out soon.
+const START: u32 = 8;
+
 /// Whose turn it is: laps and the part of a lap, in 2⁻⁴⁰ laps. A part and not a number of endpoints, so that the turn stays where it is
 /// when the list changes, and is as fair to picks that see different parts of it (zones, subsets). The steps of n picks make a lap but
 /// for n/2 parts of 2⁴⁰: one endpoint of 1,000 gets one turn too many or too few in over 10⁹ picks.
@@ -25,7 +28,7 @@ pub(crate) struct Turn {
 impl Turn {
     /// Sets where it starts, the first time only: at random, so that balancers don't march in step.
     pub(crate) fn start(&self, seed: u64) {
-        let _ = self.at.compare_exchange(0, SmallRng::new(seed).next_u64() | 1, Relaxed, Relaxed);
+        let _ = self.at.compare_exchange(0, SmallRng::new(seed).next_u64() >> START | 1, Relaxed, Relaxed);
     }
 
     /// The lap and the place in it, below `count`, which isn't 0; the next call gets the next place.
@@ -111,7 +114,7 @@ mod tests {
         }
 
         #[test]
-        fn a_turn_visits_each_place_once_a_lap(seed: u64, count in 1usize..2_000) {
+        fn a_turn_visits_each_place_once_a_lap(seed: u64, count in 1usize..300) {
             let turn = Turn::default();
             turn.start(seed);
             let mut seen = vec![0; count];
