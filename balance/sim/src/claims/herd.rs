@@ -36,6 +36,8 @@ fn arms() -> Vec<Arm> {
         Arm::ours("least response time, 2", Algorithm::LeastResponseTime { choice_count: 2 }),
         Arm::ours("least response time, all", Algorithm::LeastResponseTime { choice_count: 0 }),
         Arm::ours("response-time weighted", Algorithm::ResponseTimeWeighted),
+        Arm::ours("Prequal", Algorithm::Prequal),
+        Arm::ours("least expected time", Algorithm::LeastExpectedTime),
     ]
 }
 

@@ -32,12 +32,14 @@ const JOINS: f64 = 38.0;
 const WARM: f64 = 58.0;
 
 /// Every algorithm that goes by load.
-const ALGORITHMS: [(&str, Algorithm); 5] = [
+const ALGORITHMS: [(&str, Algorithm); 7] = [
     ("least connections, 2", Algorithm::LeastConnections { choice_count: 2 }),
     ("least connections, all", Algorithm::LeastConnections { choice_count: 0 }),
     ("least response time, 2", Algorithm::LeastResponseTime { choice_count: 2 }),
     ("least response time, all", Algorithm::LeastResponseTime { choice_count: 0 }),
     ("response-time weighted", Algorithm::ResponseTimeWeighted),
+    ("Prequal", Algorithm::Prequal),
+    ("least expected time", Algorithm::LeastExpectedTime),
 ];
 
 /// For each algorithm without slow start and with.
@@ -135,7 +137,8 @@ fn run_claim(seeds: &Seeds) -> Verdict {
     verdict.note(
         "Under the algorithms that compare endpoints, one in slow start takes part in a choice of d with the chance of its part ÷ d and \
          then counts in full. Were its weight divided instead, many balancers with few requests each would give it nothing at all until \
-         the window ends: each has an idle endpoint of full weight.",
+         the window ends: each has an idle endpoint of full weight. Prequal and the least expected time weigh replies to probes by the \
+         reduced weight and do give it next to nothing for most of the window.",
     );
     verdict
 }
