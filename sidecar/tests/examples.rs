@@ -268,6 +268,20 @@ async fn a_new_backend_starts_with_less_than_its_share_and_gets_it_in_the_end() 
 }
 
 #[tokio::test]
+async fn requests_stay_in_the_zone_until_it_is_down() {
+    let zone = |config: &mut Config| config.zone = Some("a".into());
+    let work: Law = |_| Duration::from_millis(10);
+    let mut scene = Scene::start_with("zone-aware", [work; 4], zone, str::to_owned).await;
+    let ports = scene.ports();
+    let own = |seen: &BTreeMap<u16, usize>| ports[..2].iter().filter_map(|port| seen.get(port)).sum::<usize>();
+    let stay = || async { (own(&load(scene.port, 2, 100).await) >= 95).then_some(()) };
+    eventually("95 of 100 requests in the own zone", stay).await;
+    scene.kill(0).await;
+    scene.kill(1).await;
+    assert_eq!(own(&scene.in_turn(60).await), 0, "and none of them failed");
+}
+
+#[tokio::test]
 async fn without_a_zone_of_its_own_all_zones_are_alike() {
     let scene = Scene::start("zone-aware", [AT_ONCE; 4]).await;
     assert_eq!(scene.in_turn(80).await.len(), 4);

@@ -27,8 +27,8 @@ fn min_weight_percent() -> u8 {
     10
 }
 
-/// Requests stay in the caller's own zone as far as its endpoints are usable and have room for the zone's share; the rest goes to
-/// the other zones. A sidecar's zone is that of its pod's node. `{}` turns it on.
+/// Requests stay in the caller's own zone, but for a few, as long as its endpoints are usable and their answers come less than half
+/// as slow again as those from other zones. A sidecar's zone is that of its pod's node. `{}` turns it on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ZoneAware {}

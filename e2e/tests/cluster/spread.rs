@@ -38,7 +38,7 @@ fn in_zones(addresses: [&str; 2], zones: [&str; 2]) -> [Value; 2] {
 #[test]
 fn a_sidecar_knows_the_zone_of_its_node_and_prefers_it() -> Result<()> {
     with_temp_ns("zones", |ns| {
-        ns.backends(&web(2, &[]))?;
+        ns.backends(&web(2, &["--delay=10ms"]))?;
         let pods = ns.ready_pods(&format!("app={SERVICE}"), 2)?;
         ns.apply(&[pool(POOL, &spec("mixed", 18080, &json!({"zoneAware": {}})))])?;
         ns.client("client", POOL)?;
@@ -51,11 +51,13 @@ fn a_sidecar_knows_the_zone_of_its_node_and_prefers_it() -> Result<()> {
         ns.sees("client", POOL, 2)?;
         let known = live(ns, "client")?;
         ensure!(known["zone"] == zone.as_str(), "its node is in {zone}: {known}");
-        ns.reset(&pods)?;
-        flawless(&ns.load("client", "load --url http://127.0.0.1:18080/ --requests 200 --concurrency 1")?, 200)?;
-        let asked = [ns.stats(&pods[0])?.requests, ns.stats(&pods[1])?.requests];
-        ensure!(asked == [200, 0], "near and far got {asked:?}");
-        Ok(())
+        // A few go elsewhere: at first, to learn how quick both zones are, and now and then, to see whether that is still so.
+        wait::until("nine of ten requests answered in the own zone", Duration::from_secs(60), || {
+            ns.reset(&pods)?;
+            flawless(&ns.load("client", "load --url http://127.0.0.1:18080/ --requests 200 --concurrency 2")?, 200)?;
+            let asked = [ns.stats(&pods[0])?.requests, ns.stats(&pods[1])?.requests];
+            Ok(Look::from((asked[0] >= 180).then_some(()), || format!("{asked:?}")))
+        })
     })
 }
 

@@ -80,6 +80,7 @@ async fn serve(
     counts: Arc<Mutex<BTreeMap<String, usize>>>,
     mut open: watch::Receiver<bool>,
 ) {
+    stream.set_nodelay(true).expect("sets");
     let mut head = Vec::new();
     loop {
         while !head.ends_with(b"\r\n\r\n") {
