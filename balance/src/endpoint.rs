@@ -6,11 +6,12 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::breaker::{Breaker, EjectReason, Ejection, Passive, Transition, View, Wish};
 use crate::clock::Clock;
+use crate::cost::Costs;
 use crate::load::Load;
 use crate::picker::stride::Turn;
 use crate::reported::{Reported, ReportedLoad};
@@ -88,6 +89,8 @@ pub(crate) struct Shared {
     pub(crate) turn: Padded<Turn>,
     /// How the own zone does against the others, for pools that prefer it.
     pub(crate) zones: Zones,
+    /// What requests cost, once a pool goes by it.
+    pub(crate) costs: OnceLock<Box<Costs>>,
     pub(crate) clock: Arc<Clock>,
 }
 

@@ -14,7 +14,6 @@ pub struct InFlight {
     endpoint: Arc<Endpoint>,
     claim: Option<Claim>,
     /// The hash of its cost class, if it has one (FEATURES A15).
-    #[expect(dead_code, reason = "read by LeastCost")]
     class: Option<u64>,
     /// What its class is expected to cost: what it adds to the endpoint's cost until it ends.
     cost: u32,
@@ -53,7 +52,11 @@ impl InFlight {
     /// Takes the response time, unless it has been taken.
     pub(crate) fn sample(&mut self, took: u64, nanos: u64) {
         if !std::mem::replace(&mut self.sampled, true) {
-            self.endpoint.load().observe(took as f32 / 1_000.0, nanos);
+            let micros = took as f32 / 1_000.0;
+            self.endpoint.load().observe(micros, nanos);
+            if let (Some(class), 1.., Some(costs)) = (self.class, self.cost, self.endpoint.shared().costs.get()) {
+                costs.learn(class, micros);
+            }
             if let Some(side) = self.side {
                 self.endpoint.shared().zones.answered(side, took, nanos);
             }

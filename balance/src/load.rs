@@ -112,7 +112,7 @@ impl Eq for ById {}
 #[repr(align(64))]
 pub struct Load {
     in_flight: AtomicU32,
-    /// The expected cost of what is in flight.
+    /// The expected cost of what is in flight, and above it how many requests that is the cost of.
     cost: AtomicU64,
     /// Peak-EWMA of the response time, as [`Average`].
     peak: AtomicU64,
@@ -135,9 +135,14 @@ impl Load {
         self.in_flight.load(Acquire)
     }
 
-    /// The expected cost of what it has in flight, in the unit of the costs given with picks.
+    /// The expected cost, in microseconds, of what it has in flight from pools that go by costs.
     pub fn cost(&self) -> u64 {
-        self.cost.load(Acquire)
+        self.cost.load(Acquire) & (COSTED - 1)
+    }
+
+    /// Requests in flight whose cost nobody knows: those of pools that don't go by costs.
+    pub(crate) fn uncosted(&self) -> u64 {
+        u64::from(self.in_flight()).saturating_sub(self.cost.load(Acquire) / COSTED)
     }
 
     /// The Peak-EWMA of its response times in microseconds as of `nanos`: it rises at once to a slower answer and decays over
@@ -197,17 +202,19 @@ impl Load {
         self.in_flight.fetch_sub(1, SeqCst);
         self.ended.add();
         if cost > 0 {
-            self.cost.fetch_sub(u64::from(cost), Release);
+            self.cost.fetch_sub(COSTED + u64::from(cost), Release);
         }
     }
 
     fn add_cost(&self, cost: u32) {
         if cost > 0 {
-            self.cost.fetch_add(u64::from(cost), AcqRel);
+            self.cost.fetch_add(COSTED + u64::from(cost), AcqRel);
         }
     }
 }
 
+/// One request in the word of costs; below it there is room for 16,384 requests of the highest cost.
+const COSTED: u64 = 1 << 40;
 /// What a failed request counts for, in microseconds: five seconds are worse than nearly every answer, and fade in a minute.
 const FAILED: f32 = 5_000_000.0;
 /// Time constant of the Peak-EWMA: 10 s, as Finagle and Linkerd have it.

@@ -3,6 +3,7 @@
 
 pub(crate) mod bounded;
 pub(crate) mod consistent;
+pub(crate) mod cost;
 pub(crate) mod draw;
 pub(crate) mod learned;
 pub(crate) mod least;
@@ -46,6 +47,12 @@ pub enum Algorithm {
         /// Distinct draws; 0 means all.
         choice_count: u32,
     },
+    /// The least expected cost in flight per weight among `choice_count` distinct draws; 0: among all. Wants
+    /// [`crate::PickArgs::class`], without it every request costs the mean.
+    LeastCost {
+        /// Distinct draws; 0 means all.
+        choice_count: u32,
+    },
     /// In turn, by weight ÷ mean response time.
     ResponseTimeWeighted,
     /// In turn, by the weight that endpoints report.
@@ -81,6 +88,7 @@ impl Algorithm {
             | Self::ReportedWeighted
             | Self::Prequal
             | Self::LeastExpectedTime
+            | Self::LeastCost { .. }
             | Self::Packing { .. } => Ok(()),
             Self::ConsistentHash { table, hash_balance_factor } => consistent::check(table, hash_balance_factor, members),
         }
@@ -118,6 +126,7 @@ pub(crate) enum Picker {
     ResponseTime(response_time::ResponseTime),
     Learned(learned::Learned),
     Packing(packing::Packing),
+    Cost(cost::Cost),
     Prequal(Box<prequal::Prequal>),
     Consistent(consistent::Consistent),
 }
@@ -136,6 +145,7 @@ impl Picker {
             Algorithm::ReportedWeighted => Self::Learned(learned::Learned::new(learned::Source::Reported, members.len())),
             Algorithm::Prequal => Self::Prequal(Box::new(prequal::Prequal::new(prequal::Rule::HotCold))),
             Algorithm::LeastExpectedTime => Self::Prequal(Box::new(prequal::Prequal::new(prequal::Rule::ExpectedTime))),
+            Algorithm::LeastCost { choice_count } => Self::Cost(cost::Cost::new(choice_count, members)),
             Algorithm::Packing { limit } => Self::Packing(packing::Packing::new(limit)),
             Algorithm::LeastConnections { choice_count } => Self::Least(least::Least::new(choice_count)),
             Algorithm::ConsistentHash { table, hash_balance_factor } => {
@@ -157,6 +167,7 @@ impl Picker {
             (Self::ResponseTime(least), _) => least.pick(hunt, rng),
             (Self::Learned(learned), _) => learned.pick(hunt, rng),
             (Self::Packing(packing), _) => packing.pick(hunt, rng),
+            (Self::Cost(cost), _) => cost.pick(hunt, rng),
             (Self::Prequal(prequal), _) => prequal.pick(hunt, rng),
             (Self::Least(least), _) => least.pick(hunt, PickReason::LeastLoaded, rng),
             (Self::Consistent(table), Some(key)) => table.pick(hunt, key, rng),
@@ -184,6 +195,7 @@ impl Picker {
                 table.sequence(key, hunt.members.len()).filter(|&index| hunt.admits(index)).collect()
             }
             (Self::ResponseTime(_), _) => draw::order(hunt, response_time::score),
+            (Self::Cost(cost), _) => cost.order(hunt),
             _ => draw::order(hunt, least::score),
         }
     }

@@ -311,7 +311,11 @@ impl Pool {
         let slow_start = self.config.slow_start.as_ref().filter(|_| standing.is_warming(nanos));
         let scope = standing.all();
         let zone = self.rules.zone.as_deref().filter(|_| standing.is_normal());
-        Hunt { members: &self.members, cache: &self.cache, standing, scope, zone, slow_start, args, cost: 0, nanos }
+        let cost = match (&self.picker, &self.shared) {
+            (Picker::Cost(_), Some(shared)) => shared.costs.get().map_or(0, |costs| costs.expected(args.class)),
+            _ => 0,
+        };
+        Hunt { members: &self.members, cache: &self.cache, standing, scope, zone, slow_start, args, cost, nanos }
     }
 
     /// The choice among all zones, where the one that was asked has nobody whom the request hasn't tried.

@@ -3,13 +3,26 @@
 mod bins;
 mod bounded;
 mod buoyant;
+mod fast_failing;
 mod herd;
 mod mixed_fleet;
+mod pareto;
 mod scale_out;
+mod small_pools;
 mod tables;
 
 use crate::claim::Claim;
 
 /// All claims, in the order of the page.
-pub const ALL: &[Claim] =
-    &[buoyant::CLAIM, tables::CLAIM, bounded::CLAIM, bins::CLAIM, mixed_fleet::CLAIM, herd::CLAIM, scale_out::CLAIM];
+pub const ALL: &[Claim] = &[
+    buoyant::CLAIM,
+    tables::CLAIM,
+    bounded::CLAIM,
+    bins::CLAIM,
+    mixed_fleet::CLAIM,
+    fast_failing::CLAIM,
+    pareto::CLAIM,
+    small_pools::CLAIM,
+    herd::CLAIM,
+    scale_out::CLAIM,
+];

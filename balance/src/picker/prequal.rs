@@ -10,10 +10,14 @@ use crate::rng::Rng;
 
 /// With fewer endpoints, probing tells little that own counts don't.
 const FEWEST: usize = 5;
-/// Failed requests count five seconds in an endpoint's Peak-EWMA: above this many microseconds it may be failing …
+/// Failed requests count five seconds in an endpoint's mean response time: above this many microseconds most of its last ones did …
 const FAILING: f32 = 1_250_000.0;
 /// … if that is also so many times what its probes say.
 const FAILING_RATIO: f32 = 4.0;
+/// A first attempt keeps off such an endpoint for this many nanoseconds; then one request finds out.
+const SHUNNED: u64 = 10_000_000_000;
+/// A retry keeps off for so long: it is nobody's to find out with.
+const SHUNNED_BY_RETRIES: u64 = 60_000_000_000;
 /// The freshest replies that the expected time is compared among: fewer see less, more send all balancers to the same endpoint.
 const FRESHEST: usize = 5;
 /// The unit of what each request in flight adds.
@@ -163,8 +167,9 @@ impl Prequal {
             }
         };
         // A probe of an endpoint that fails its requests may look as good as any.
-        let peak = member.load().peak(hunt.nanos).unwrap_or(0.0);
-        let fails = peak > FAILING && peak > FAILING_RATIO * micros as f32;
+        let shunned = if hunt.args.tried.is_empty() { SHUNNED } else { SHUNNED_BY_RETRIES };
+        let own = member.load().mean(hunt.nanos);
+        let fails = own.is_some_and(|(mean, age)| mean > FAILING.max(FAILING_RATIO * micros as f32) && age < shunned);
         let latency = if fails { u64::from(u32::MAX) } else { u64::from(reply.latency) };
         Candidate { slot, reply, load: requests * FULL * FULL / weight, latency: latency * FULL / weight }
     }
