@@ -39,9 +39,15 @@ impl Ended {
         fence(SeqCst);
     }
 
-    /// The count now. What ended before is no longer in flight for who reads that after it.
-    pub(crate) fn count(&self) -> u64 {
-        self.count.0.load(Acquire)
+    /// Requests in flight, and with them those that have ended so far: a number from which [`Ended::left`] tells later how many of
+    /// them are left. The ends are read first: one in the middle of the sum is then taken off twice rather than never.
+    pub(crate) fn sum(&self, in_flight: impl Iterator<Item = u32>) -> u64 {
+        self.count.0.load(Acquire) + in_flight.map(u64::from).sum::<u64>()
+    }
+
+    /// Of the requests in such a sum, how many are in flight now at least.
+    pub(crate) fn left(&self, sum: u64) -> u64 {
+        sum.saturating_sub(self.count.0.load(Acquire))
     }
 
     /// After the request is taken off its endpoint: an end counted too late makes a sum less the count too high for a moment, one

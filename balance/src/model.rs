@@ -122,6 +122,23 @@ fn racing_picks_of_one_key_never_pass_the_bound_together() {
     });
 }
 
+#[test]
+fn a_sum_that_is_remembered_is_never_more_than_what_is_left() {
+    explore(|| {
+        let now = Instant::now();
+        let members = enter(&Book::new(), &[100; 2], now);
+        // A pool with a bound has ends counted.
+        let pool = Pool::try_new(Config::new(hash(RING, Some(100))), members.clone(), 1).unwrap();
+        let pick = || pool.pick(PickArgs { key: Some(9), ..PickArgs::default() }, now, &mut SmallRng::new(1)).unwrap().lease;
+        let _held = [pick(), pick()];
+        let ends = [pick(), pick()].map(|lease| thread::spawn(move || drop(lease)));
+        let ended = members[0].load().ended();
+        let sum = ended.sum(members.iter().map(|member| member.in_flight()));
+        ends.into_iter().for_each(|end| end.join().unwrap());
+        assert!(ended.left(sum) <= 2, "{} of 2", ended.left(sum));
+    });
+}
+
 /// Each weight is a decimal digit, so that the sum says who was counted: it must be as many as the same view says there are.
 #[test]
 fn a_view_of_the_standing_is_never_torn() {

@@ -108,18 +108,19 @@ impl Bound {
     /// By a new sum over the candidates, exact unless requests end while it is taken: then it is the least that m was.
     fn count(&self, hunt: &Hunt<'_>) -> Room {
         let epoch = hunt.epoch();
-        let (mut sum, mut weight) = (self.ended.as_ref().map_or(0, |ended| ended.count()), 0);
-        for index in (0..hunt.count()).map(|n| hunt.nth(n)).filter(|&index| hunt.is_candidate(index)) {
-            sum += u64::from(hunt.members[index].in_flight());
+        let mut weight = 0;
+        let candidates = (0..hunt.count()).map(|n| hunt.nth(n)).filter(|&index| hunt.is_candidate(index));
+        let in_flight = candidates.map(|index| {
             weight += u64::from(hunt.weight(index));
-        }
+            hunt.members[index].in_flight()
+        });
+        let sum = self.ended.as_ref().map_or(0, |ended| ended.sum(in_flight));
         self.seen.put(epoch, sum);
         Room { known: Known::Exact, requests: self.left(sum) + 1, weight }
     }
 
-    /// Of requests counted together with those that had ended, how many are left at least.
     fn left(&self, sum: u64) -> u64 {
-        sum.saturating_sub(self.ended.as_ref().map_or(0, |ended| ended.count()))
+        self.ended.as_ref().map_or(0, |ended| ended.left(sum))
     }
 }
 
