@@ -212,10 +212,11 @@ pub(crate) fn reuse(endpoints: usize) -> f32 {
     if gained > 0.0 { ((1.0 + GAIN) / gained).max(1.0) } else { 1.0 }
 }
 
-/// Finished requests that a latency is estimated from.
-const REMEMBERED: usize = 32;
-/// How many of them, those nearest in in-flight, it is the median of.
-const NEAREST: usize = 7;
+/// Response times remembered for each range of in-flight counts: the newest.
+const REMEMBERED: usize = 7;
+/// Ranges of in-flight counts: 0, 1, 2, 3, then four to each doubling.
+const RANGES: usize = 40;
+
 /// Time constant, in nanoseconds, in which older responses fade from what each one in flight adds.
 const FADING: u64 = 1_000_000_000;
 
@@ -224,9 +225,9 @@ const FADING: u64 = 1_000_000_000;
 #[derive(Debug, Clone, Default)]
 pub struct ProbeLoad {
     in_flight: u32,
-    /// In flight on arrival, and response time in nanoseconds; a ring.
-    done: Vec<(u32, u64)>,
-    next: usize,
+    /// By the range of what was in flight on arrival: response times in nanoseconds, the newest, and how many there ever were. Each
+    /// range has its own, or a server that comes out of an overload would look slow until it is asked, and not be asked.
+    done: Vec<([u64; REMEMBERED], usize)>,
     /// Fading sums: response times in nanoseconds, and the requests that they met.
     took: f32,
     met: f32,
@@ -254,12 +255,13 @@ impl ProbeLoad {
         let kept = decay(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX), FADING);
         self.took = self.took * kept + took as f32;
         self.met = self.met * kept + met as f32 + 1.0;
-        if self.done.len() < REMEMBERED {
-            self.done.push((met, took));
-        } else {
-            self.done[self.next] = (met, took);
+        let range = range_of(met);
+        if self.done.len() <= range {
+            self.done.resize(range + 1, Default::default());
         }
-        self.next = (self.next + 1) % REMEMBERED;
+        let (newest, count) = &mut self.done[range];
+        newest[*count % REMEMBERED] = took;
+        *count += 1;
     }
 
     /// What a probe is told now, and a response may carry along.
@@ -269,23 +271,30 @@ impl ProbeLoad {
         ProbeAnswer { in_flight: self.in_flight, latency: Duration::from_nanos(latency), each: Duration::from_nanos(each) }
     }
 
-    /// The median response time of those that met about so many.
+    /// The median response time of late of those that met about so many: of the nearest range that has any, the lower of two.
     fn at_about(&self, in_flight: u32) -> Option<u64> {
-        let mut nearest = [(u32::MAX, 0u64); NEAREST];
-        let mut count = 0;
-        // From the newest on, so that of equally near ones the newer stays.
-        for back in 1..=self.done.len() {
-            let (met, took) = self.done[(self.next + self.done.len() - back) % self.done.len()];
-            let distance = met.abs_diff(in_flight);
-            let at = nearest[..count].partition_point(|known| known.0 <= distance);
-            if at < NEAREST {
-                count = (count + 1).min(NEAREST);
-                nearest[at..count].rotate_right(1);
-                nearest[at] = (distance, took);
-            }
-        }
-        let known = &mut nearest[..count];
-        known.sort_unstable_by_key(|known| known.1);
-        known.get(count / 2).map(|known| known.1)
+        let range = range_of(in_flight);
+        let known = |range: &usize| self.done.get(*range).is_some_and(|&(_, count)| count > 0);
+        let below = (0..=range).rev().find(known);
+        let above = (range + 1..self.done.len()).find(known);
+        let nearest = match (below, above) {
+            (Some(below), Some(above)) if above - range < range - below => above,
+            (Some(below), _) => below,
+            (None, above) => above?,
+        };
+        let (mut newest, count) = self.done[nearest];
+        let newest = &mut newest[..count.min(REMEMBERED)];
+        newest.sort_unstable();
+        newest.get(newest.len() / 2).copied()
     }
+}
+
+/// The range of an in-flight count.
+fn range_of(in_flight: u32) -> usize {
+    if in_flight < 4 {
+        return in_flight as usize;
+    }
+    let doublings = in_flight.ilog2();
+    let quarter = (in_flight >> (doublings - 2)) & 3;
+    ((doublings as usize - 1) * 4 + quarter as usize).min(RANGES - 1)
 }
