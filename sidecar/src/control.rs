@@ -124,7 +124,7 @@ impl Control {
         self.rules.zone = Some(zone.to_owned());
         for (name, in_use) in self.pools.iter_mut().filter(|(_, in_use)| in_use.entry.policy().zone_aware) {
             let records = in_use.entry.balance().members().to_vec();
-            let Ok(config) = convert::config(in_use.entry.policy(), &self.rules) else { continue };
+            let config = convert::config(in_use.entry.policy(), &self.rules);
             match evenkeel_balance::Pool::try_new(config, records, self.rules.seed_of(name, in_use.entry.revision())) {
                 Ok(balance) => in_use.entry = Arc::new(in_use.entry.with_balance(balance)),
                 Err(error) => tracing::error!(pool = %name, %error, "the pool goes on without a zone"),
@@ -258,7 +258,7 @@ impl Control {
             members.insert(record.id().to_owned(), member);
             records.push(record);
         }
-        let config = convert::config(policy, &self.rules)?;
+        let config = convert::config(policy, &self.rules);
         let balance =
             evenkeel_balance::Pool::try_new(config, records, self.rules.seed_of(name, *revision)).map_err(Refusal::Build)?;
         let entry =

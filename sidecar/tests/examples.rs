@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::web::{AT_ONCE, Caller, Law, Web, load};
+use common::web::{AT_ONCE, Caller, Law, Web, arrived, load};
 use common::{Sidecar, config, eventually, free_port};
 use evenkeel_sidecar::app::{Config, Source};
 use serde_json::Value;
@@ -182,6 +182,38 @@ async fn shares_follow_the_inverse_of_response_times() {
         (fits && (0.12..0.25).contains(&share(2)) && (0.04..0.15).contains(&share(3))).then_some(())
     };
     eventually("shares of 36, 36, 18 and 9 percent", settled).await;
+}
+
+#[tokio::test]
+async fn expensive_requests_spread_whatever_the_number_of_cheap_ones() {
+    let law: Law = |path| if path.starts_with("/reports") { Duration::from_millis(60) } else { Duration::from_millis(1) };
+    let scene = Scene::start("least-cost", [law; 4]).await;
+    let mut caller = Caller::connect(scene.port).await;
+    for _ in 0..10 {
+        caller.ask("/reports/yearly?y=1", "ada").await;
+        caller.ask("/users/ada", "ada").await;
+    }
+    scene.webs.iter().for_each(Web::hold);
+    let before = |path: &str| scene.webs.iter().map(|web| web.count(path)).collect::<Vec<_>>();
+    let (reports, users) = (before("/reports"), before("/users"));
+    let mut open = Vec::new();
+    let mut send = async |path: &str, all: &str, count: usize| {
+        let mut caller = Caller::connect(scene.port).await;
+        caller.send(path, "ada").await;
+        open.push(caller);
+        arrived(&scene.webs, all, count).await;
+    };
+    let (old_reports, old_users): (usize, usize) = (reports.iter().sum(), users.iter().sum());
+    send("/reports/yearly?y=2", "/reports", old_reports + 1).await;
+    for n in 1..=6 {
+        send("/users/ada", "/users", old_users + n).await;
+    }
+    for n in 2..=4 {
+        send("/reports/yearly?y=3", "/reports", old_reports + n).await;
+    }
+    let held =
+        |path, before: &[usize]| scene.webs.iter().zip(before).map(|(web, before)| web.count(path) - before).collect::<Vec<_>>();
+    assert_eq!(held("/reports", &reports), [1, 1, 1, 1], "cheap ones: {:?}", held("/users", &users));
 }
 
 /// Who serves each of so many users.

@@ -97,7 +97,7 @@ pub(crate) fn check_endpoints(endpoints: &[wire::Endpoint], algorithm: &wire::Al
         }
     }
     let members = endpoints.iter().map(|endpoint| (endpoint.ring_key.as_str(), endpoint.weight));
-    balance_algorithm(algorithm)?.check(members).map_err(Refusal::Build)
+    balance_algorithm(algorithm).check(members).map_err(Refusal::Build)
 }
 
 /// The part of an endpoint that choosing needs.
@@ -115,8 +115,8 @@ pub(crate) fn spec(endpoint: &wire::Endpoint, health: balance::Health) -> balanc
 }
 
 /// The part of a policy that choosing needs, and what of this process it depends on.
-pub(crate) fn config(policy: &Policy, rules: &Rules) -> Result<balance::Config, Refusal> {
-    let algorithm = balance_algorithm(&policy.algorithm)?;
+pub(crate) fn config(policy: &Policy, rules: &Rules) -> balance::Config {
+    let algorithm = balance_algorithm(&policy.algorithm);
     let passive = policy.passive.map(|passive| balance::Passive {
         consecutive_errors: passive.consecutive_errors,
         window: Duration::from_millis(passive.window_ms),
@@ -130,20 +130,21 @@ pub(crate) fn config(policy: &Policy, rules: &Rules) -> Result<balance::Config, 
     });
     let zone = rules.zone.clone().filter(|_| policy.zone_aware);
     let subset = policy.subset.map(|subset| balance::Subset { size: subset.size, seed: rules.identity });
-    Ok(balance::Config { algorithm, panic_threshold: policy.panic_threshold, passive, slow_start, zone, subset })
+    balance::Config { algorithm, panic_threshold: policy.panic_threshold, passive, slow_start, zone, subset }
 }
 
-fn balance_algorithm(algorithm: &wire::Algorithm) -> Result<balance::Algorithm, Refusal> {
-    Ok(match algorithm {
+fn balance_algorithm(algorithm: &wire::Algorithm) -> balance::Algorithm {
+    match algorithm {
         wire::Algorithm::RoundRobin => balance::Algorithm::RoundRobin,
+        wire::Algorithm::Random => balance::Algorithm::Random,
         wire::Algorithm::LeastConnections { choice_count } => {
             balance::Algorithm::LeastConnections { choice_count: *choice_count }
         }
-        wire::Algorithm::Random => balance::Algorithm::Random,
         wire::Algorithm::LeastResponseTime { choice_count } => {
             balance::Algorithm::LeastResponseTime { choice_count: *choice_count }
         }
         wire::Algorithm::ResponseTimeWeighted => balance::Algorithm::ResponseTimeWeighted,
+        wire::Algorithm::LeastCost { choice_count, class: _ } => balance::Algorithm::LeastCost { choice_count: *choice_count },
         wire::Algorithm::ConsistentHash { table, keys: _, hash_balance_factor } => {
             let table = match *table {
                 wire::Table::Ring { virtual_nodes } => balance::Table::Ring { virtual_nodes },
@@ -152,6 +153,5 @@ fn balance_algorithm(algorithm: &wire::Algorithm) -> Result<balance::Algorithm, 
             };
             balance::Algorithm::ConsistentHash { table, hash_balance_factor: *hash_balance_factor }
         }
-        other => return Err(Refusal::UnknownFeature(format!("{other:?}"))),
-    })
+    }
 }
