@@ -169,8 +169,10 @@ fn share(own: &View, other: &View) -> f32 {
     if known == 0.0 {
         return by_weight;
     }
-    // A side that lost endpoints loses its part of the requests at once; the times of those that are left say how much they can take.
-    let odds = own.weight * own.left() / (other.weight * other.left());
+    // A side that lost endpoints loses their part of the requests at once, and by the square, so that hundreds of balancers don't all
+    // try out at full load what is left; its times then say how much that can take.
+    let left = own.left() / other.left();
+    let odds = own.weight / other.weight * left * left;
     let odds = odds * exp2(SHARPNESS * (PREFERENCE + other.expected() - own.expected()));
     let by_time = (odds / (1.0 + odds)).clamp(EXPLORED, 1.0 - EXPLORED);
     by_weight + (by_time - by_weight) * known
@@ -182,9 +184,9 @@ impl View {
         self.time + log2((self.in_flight + NOISE) / (self.usual_in_flight + NOISE))
     }
 
-    /// The part of its usual weight that is left.
+    /// The part of its usual weight that is left, at least a hundredth.
     fn left(&self) -> f32 {
-        if self.usual_weight > self.weight { self.weight / self.usual_weight } else { 1.0 }
+        if self.usual_weight > self.weight { (self.weight / self.usual_weight).max(0.01) } else { 1.0 }
     }
 }
 
@@ -277,10 +279,10 @@ mod tests {
     #[test]
     fn a_zone_that_loses_endpoints_loses_their_part_at_once() {
         let (own, other) = (group(10.0, 60.0), group(5.0, 40.0));
-        let left = View { weight: 1.0, ..own };
-        // At equal want an endpoint of either side would get as much: one of six, and a tenth of the odds of that.
+        let left = View { weight: 5.0, ..own };
+        // Half as slow again, an endpoint gets as much as one elsewhere: half of the requests, and of those odds a quarter.
         assert!((share(&own, &other) - 2.0 / 3.0).abs() < 0.05);
-        assert!((share(&left, &other) - 0.02 / 1.02).abs() < 0.006);
+        assert!((share(&left, &other) - 0.2).abs() < 0.04);
     }
 
     proptest! {

@@ -10,6 +10,7 @@ mod pareto;
 mod scale_out;
 mod small_pools;
 mod tables;
+mod zones;
 
 use crate::claim::Claim;
 
@@ -25,4 +26,5 @@ pub const ALL: &[Claim] = &[
     small_pools::CLAIM,
     herd::CLAIM,
     scale_out::CLAIM,
+    zones::CLAIM,
 ];
