@@ -39,6 +39,12 @@
 //! | only draining ones (and not ready ones) | the draining | `LastResort` |
 //! | only not ready ones; only down ones with threshold 0 | nobody | – |
 //!
+//! # New endpoints
+//!
+//! With [`Config::slow_start`] an endpoint has a growing part of its share from when it became usable, unless all are new. Turns, random
+//! picks and the bound of tables go by the reduced weight; where endpoints are compared, a new one takes part by chance and then
+//! counts in full: a small weight alone would make it the worst choice of every idle balancer until it had all of it (ADR 9).
+//!
 //! # Zones
 //!
 //! With [`Config::zone`] a pool keeps as many requests in its own zone as keep the answers there less than half as slow again as those

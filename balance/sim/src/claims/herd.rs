@@ -16,7 +16,7 @@ pub(super) const CLAIM: Claim = Claim {
     title: "A list change and 200 balancers",
     source: "Our own figure: no endpoint over twice its share in the second after a change.",
     setup: "20 servers × 4 slots, exponential work with a mean of 28 ms, 2,000 requests/s, Poisson, load 0.7: 100 requests are expected per \
-            endpoint and second. One server joins at second 4, one leaves at second 7, half of them are replaced at once at second 10. \
+            endpoint and second. Cost classes by work, parted at 10, 30 and 100 ms. One server joins at second 4, one leaves at second 7, half of them are replaced at once at second 10. \
             No slow start, no timeout, no retries. Shares are of the second after each change; 1 is fair.",
     run: run_claim,
 };
@@ -36,6 +36,7 @@ fn arms() -> Vec<Arm> {
         Arm::ours("least response time, 2", Algorithm::LeastResponseTime { choice_count: 2 }),
         Arm::ours("least response time, all", Algorithm::LeastResponseTime { choice_count: 0 }),
         Arm::ours("response-time weighted", Algorithm::ResponseTimeWeighted),
+        Arm::ours("least cost, 2", Algorithm::LeastCost { choice_count: 2 }),
         Arm::ours("Prequal", Algorithm::Prequal),
         Arm::ours("least expected time", Algorithm::LeastExpectedTime),
     ]
@@ -52,6 +53,7 @@ fn scenario(balancers: usize) -> Scenario {
     let replaced = (1..11).map(|server| Change { at: replace, server, what: Event::Leave });
     let fresh = (20..30).map(|server| Change { at: replace, server, what: Event::Join });
     scenario.changes.extend(replaced.chain(fresh));
+    scenario.classes = vec![0.01, 0.03, 0.1];
     scenario.warm_up = 3.0;
     scenario.length = 11.0;
     scenario

@@ -19,7 +19,8 @@ pub(super) const CLAIM: Claim = Claim {
     source: "Our own figures; the p99 of a server at half speed is at least twice that of the others.",
     setup: "Ten servers × 4 slots, exponential work with a mean of 40 ms, 700 requests/s, Poisson, load 0.7 of all ten. The tenth joins at \
             second 38 and runs at half speed until second 58; these 20 s are measured. Slow start 30 s from 10 %. Until second 32 there \
-            is one request a second: a balancer to which all endpoints are new has nobody to spare a new one for. No timeout, no retries.",
+            is one request a second: a balancer to which all endpoints are new has nobody to spare a new one for. Cost classes by work, parted at 10, 30 and \
+            100 ms. No timeout, no retries.",
     run: run_claim,
 };
 
@@ -32,12 +33,13 @@ const JOINS: f64 = 38.0;
 const WARM: f64 = 58.0;
 
 /// Every algorithm that goes by load.
-const ALGORITHMS: [(&str, Algorithm); 7] = [
+const ALGORITHMS: [(&str, Algorithm); 8] = [
     ("least connections, 2", Algorithm::LeastConnections { choice_count: 2 }),
     ("least connections, all", Algorithm::LeastConnections { choice_count: 0 }),
     ("least response time, 2", Algorithm::LeastResponseTime { choice_count: 2 }),
     ("least response time, all", Algorithm::LeastResponseTime { choice_count: 0 }),
     ("response-time weighted", Algorithm::ResponseTimeWeighted),
+    ("least cost, 2", Algorithm::LeastCost { choice_count: 2 }),
     ("Prequal", Algorithm::Prequal),
     ("least expected time", Algorithm::LeastExpectedTime),
 ];
@@ -59,6 +61,7 @@ fn scenario(balancers: usize) -> Scenario {
     scenario.rate = vec![(0.0, 1.0), (32.0, RATE)];
     let change = |at, what| Change { at, server: COLD, what };
     scenario.changes = vec![change(JOINS, Event::Speed(0.5)), change(JOINS, Event::Join), change(WARM, Event::Speed(1.0))];
+    scenario.classes = vec![0.01, 0.03, 0.1];
     scenario.warm_up = JOINS;
     scenario.length = WARM;
     scenario
