@@ -298,3 +298,28 @@ fn range_of(in_flight: u32) -> usize {
     let quarter = (in_flight >> (doublings - 2)) & 3;
     ((doublings as usize - 1) * 4 + quarter as usize).min(RANGES - 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overload_leaves_no_trace_in_the_latency_of_an_idle_server() {
+        let (mut load, now) = (ProbeLoad::new(), Instant::now());
+        (0..7).for_each(|_| load.ended(0, Some(Duration::from_millis(100)), now));
+        (0..200).for_each(|_| load.ended(30, Some(Duration::from_secs(2)), now));
+        assert_eq!(load.answer().latency, Duration::from_millis(100));
+        (0..30).for_each(|_| {
+            load.began();
+        });
+        assert_eq!(load.answer().latency, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn ranges_of_in_flight_grow_without_a_gap() {
+        let ranges: Vec<usize> = (0..200).map(range_of).collect();
+        assert_eq!(ranges[..9], [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert!(ranges.windows(2).all(|pair| pair[1] == pair[0] || pair[1] == pair[0] + 1));
+        assert_eq!(range_of(u32::MAX), RANGES - 1);
+    }
+}
