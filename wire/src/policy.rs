@@ -18,7 +18,7 @@ pub struct Policy {
     /// How an endpoint is chosen.
     pub algorithm: Algorithm,
     /// How an endpoint that has just become ready is spared; absent: it isn't. A reader that doesn't know it serves the pool well
-    /// enough, so it is no required feature; nor are the next two.
+    /// enough, so it is no required feature; nor are the next two (ADR 7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_start: Option<SlowStart>,
     /// Endpoints of the reader's own zone are preferred.
