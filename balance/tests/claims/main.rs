@@ -3,11 +3,13 @@
 
 mod assign;
 mod breaker;
+mod cost;
 mod health;
 mod joint;
 mod least;
 mod operations;
 mod packing;
+mod prequal;
 mod priority;
 mod random;
 mod response_time;

@@ -47,6 +47,9 @@ pub(crate) fn algorithms() -> Vec<Algorithm> {
         Algorithm::ResponseTimeWeighted,
         Algorithm::ReportedWeighted,
         Algorithm::Packing { limit: 5 },
+        Algorithm::LeastCost { choice_count: 2 },
+        Algorithm::Prequal,
+        Algorithm::LeastExpectedTime,
         small_ring(None),
         small_ring(Some(125)),
     ]
