@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::load::decay;
+use crate::load::{PEAK_DECAY, decay};
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -264,9 +264,12 @@ impl ProbeLoad {
         *count += 1;
     }
 
-    /// What a probe is told now, and a response may carry along.
-    pub fn answer(&self) -> ProbeAnswer {
-        let each = if self.met > 0.0 { (self.took / self.met) as u64 } else { 0 };
+    /// What a probe is told now, and a response may carry along. What each adds fades over ten seconds without responses, as Peak-EWMA
+    /// does: else a server that was slow once, and isn't asked since, would stay slow.
+    pub fn answer(&self, now: Instant) -> ProbeAnswer {
+        let silence = self.faded.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        let kept = decay(u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX), PEAK_DECAY);
+        let each = if self.met > 0.0 { (self.took / self.met * kept) as u64 } else { 0 };
         let latency = self.at_about(self.in_flight).unwrap_or(0);
         ProbeAnswer { in_flight: self.in_flight, latency: Duration::from_nanos(latency), each: Duration::from_nanos(each) }
     }
@@ -308,11 +311,11 @@ mod tests {
         let (mut load, now) = (ProbeLoad::new(), Instant::now());
         (0..7).for_each(|_| load.ended(0, Some(Duration::from_millis(100)), now));
         (0..200).for_each(|_| load.ended(30, Some(Duration::from_secs(2)), now));
-        assert_eq!(load.answer().latency, Duration::from_millis(100));
+        assert_eq!(load.answer(now).latency, Duration::from_millis(100));
         (0..30).for_each(|_| {
             load.began();
         });
-        assert_eq!(load.answer().latency, Duration::from_secs(2));
+        assert_eq!(load.answer(now).latency, Duration::from_secs(2));
     }
 
     #[test]

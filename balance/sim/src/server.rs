@@ -134,17 +134,17 @@ impl Server {
     }
 
     /// What it tells of itself along with a response.
-    pub(crate) fn told(&self) -> ProbeAnswer {
-        self.probes.answer()
+    pub(crate) fn told(&self, now: Instant) -> ProbeAnswer {
+        self.probes.answer(now)
     }
 
     /// Answers a probe, which the next service pays; one that hangs doesn't.
-    pub(crate) fn probed(&mut self, cost: Nanos) -> Option<ProbeAnswer> {
+    pub(crate) fn probed(&mut self, cost: Nanos, now: Instant) -> Option<ProbeAnswer> {
         if self.conduct == Conduct::Hung {
             return None;
         }
         self.debt += cost;
-        Some(self.told())
+        Some(self.told(now))
     }
 
     /// Work per second and slot, as of now.
@@ -230,8 +230,8 @@ mod tests {
     #[test]
     fn a_probe_is_paid_by_the_next_service() {
         let mut server = server(1);
-        server.probed(40);
-        server.probed(40);
+        server.probed(40, Instant::now());
+        server.probed(40, Instant::now());
         assert_eq!(server.begin(1_000, 0), 1_080);
         server.end(0, 1_080);
         assert_eq!(server.begin(1_000, 2_000), 3_000);

@@ -304,7 +304,9 @@ impl<'a> World<'a> {
 
     fn probe(&mut self, balancer: u32, server: u32) {
         let cost = self.scenario.probe_cost.as_nanos() as Nanos;
-        let Some(answer) = self.servers[server as usize].probed(cost) else { return };
+        let Some(answer) = self.servers[server as usize].probed(cost, self.origin + Duration::from_nanos(self.now)) else {
+            return;
+        };
         match self.scenario.delay(balancer as usize, server as usize) {
             0 => self.balancers[balancer as usize].probed(server as usize, answer, self.now),
             delay => self.queue.push(self.now + delay, Due::Told(balancer, server, answer)),
@@ -351,8 +353,9 @@ impl<'a> World<'a> {
             job.queue = server.in_flight();
             let request = &self.requests[job.request as usize];
             let awaited = request.generation == job.generation && request.attempt == job.attempt;
-            server.left(job.in_flight, awaited.then(|| self.now - job.reached), self.origin + Duration::from_nanos(self.now));
-            job.told = server.told();
+            let now = self.origin + Duration::from_nanos(self.now);
+            server.left(job.in_flight, awaited.then(|| self.now - job.reached), now);
+            job.told = server.told(now);
             self.refill(index);
         }
         match self.scenario.delay(balancer, index) {

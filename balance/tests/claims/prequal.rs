@@ -165,9 +165,7 @@ fn a_request_counts_on_the_reply_that_sent_it() {
     // 25 endpoints: 2 ÷ 0.08 = 25 uses. The limit of what is hot is 2: with the third request the quickest is too hot.
     let (pool, members) = prequal(25);
     let now = Instant::now();
-    for n in 2..16 {
-        pool.probed(&members[n], reply(2, 500 + n as u32), now);
-    }
+    (2..16).for_each(|n| pool.probed(&members[n], reply(2, 500 + n as u32), now));
     pool.probed(&members[1], reply(0, 50), now);
     pool.probed(&members[0], reply(0, 10), now + MS);
     let order: Vec<usize> = (0..4).map(|_| picked(&pool, now + 2 * MS)).collect();
@@ -330,19 +328,19 @@ fn a_heavier_endpoint_may_have_more_in_flight() {
 #[test]
 fn an_answer_is_the_median_of_those_that_met_as_many() {
     let (mut load, now) = (ProbeLoad::new(), Instant::now());
-    assert_eq!(load.answer(), ProbeAnswer::default());
+    assert_eq!(load.answer(now), ProbeAnswer::default());
     for n in 0..20u32 {
         for (met, millis) in [(0, 100 + n), (9, 900 + n)] {
             load.began();
             load.ended(met, Some(millis * MS), now);
         }
     }
-    // 32 are remembered, 16 of each kind; the seven newest at none in flight took 113 to 119.
-    assert_eq!(load.answer().latency, 116 * MS);
+    // The seven newest at none in flight took 113 to 119.
+    assert_eq!(load.answer(now).latency, 116 * MS);
     (0..8).for_each(|_| {
         load.began();
     });
-    assert_eq!((load.answer().in_flight, load.answer().latency), (8, 916 * MS));
+    assert_eq!((load.answer(now).in_flight, load.answer(now).latency), (8, 916 * MS));
 }
 
 #[test]
@@ -353,15 +351,27 @@ fn each_in_flight_adds_its_part_and_old_answers_fade() {
         load.began();
         load.ended(n % 10, Some((n % 10 + 1) * 50 * MS), start);
     }
-    assert!((49..=50).contains(&load.answer().each.as_millis()), "{:?}", load.answer());
+    let answer = load.answer(start);
+    assert!((49..=50).contains(&answer.each.as_millis()), "{answer:?}");
     for n in 0..50u32 {
         load.began();
         load.ended(0, Some(10 * MS), start + (5_000 + n * 20) * MS);
     }
-    assert!((10..=13).contains(&load.answer().each.as_millis()), "{:?}", load.answer());
+    let now = start + 6_000 * MS;
+    let answer = load.answer(now);
+    assert!((10..=13).contains(&answer.each.as_millis()), "{answer:?}");
     // What fails or is given up says nothing.
     load.began();
-    let before = load.answer().each;
-    load.ended(0, None, start + 7_000 * MS);
-    assert_eq!((load.answer().each, load.answer().in_flight), (before, 0));
+    load.ended(0, None, now);
+    assert_eq!(load.answer(now), answer);
+}
+
+#[test]
+fn whoever_was_slow_once_and_isnt_asked_since_looks_quicker_with_time() {
+    let (mut load, start) = (ProbeLoad::new(), Instant::now());
+    load.began();
+    load.ended(0, Some(8_000 * MS), start);
+    let each = |seconds: u32| load.answer(start + seconds * 1_000 * MS).each.as_millis();
+    assert!((2_900..3_200).contains(&each(10)), "{}", each(10));
+    assert!(each(60) < 100, "{}", each(60));
 }

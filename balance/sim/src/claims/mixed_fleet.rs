@@ -57,9 +57,7 @@ fn run(seeds: &Seeds) -> Verdict {
         Arm::plain(Rule::PeakEwma(0)),
         Arm::ours("least expected time", Algorithm::LeastExpectedTime),
         Arm::ours("Prequal", Algorithm::Prequal),
-        Arm::ours("least response time, 2", Algorithm::LeastResponseTime { choice_count: 2 }),
         Arm::ours("least response time, all", Algorithm::LeastResponseTime { choice_count: 0 }),
-        Arm::ours("least connections, 2", Algorithm::LeastConnections { choice_count: 2 }),
         Arm::plain(Rule::C3),
         Arm::clairvoyant(),
     ];
