@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod assign;
+mod bad_input;
 mod breaker;
 mod cost;
 mod health;
