@@ -8,6 +8,7 @@ use std::time::Duration;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use evenkeel_balance::{Algorithm, Book, Config, Pool, Table};
 
+use fleet::cpu_time::CpuTime;
 use fleet::{RING, enter, hash};
 
 fn builds() -> Vec<(&'static str, usize, Algorithm)> {
@@ -25,7 +26,7 @@ fn builds() -> Vec<(&'static str, usize, Algorithm)> {
     ]
 }
 
-fn rebuilds(criterion: &mut Criterion) {
+fn rebuilds(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("rebuild");
     group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3)).sample_size(20);
     for (name, count, algorithm) in builds() {
@@ -39,5 +40,5 @@ fn rebuilds(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rebuilds);
+criterion_group!(name = benches; config = Criterion::default().with_measurement(CpuTime); targets = rebuilds);
 criterion_main!(benches);

@@ -53,6 +53,7 @@ fn algorithms() -> Vec<Algorithm> {
         Algorithm::LeastResponseTime { choice_count: 2 },
         Algorithm::ResponseTimeWeighted,
         Algorithm::Packing { limit: 5 },
+        Algorithm::Prequal,
         hash(RING, Some(125)),
         hash(MAGLEV, Some(125)),
         hash(Table::Rendezvous, None),

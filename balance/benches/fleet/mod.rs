@@ -2,6 +2,8 @@
 //! flight on each endpoint.
 #![allow(dead_code, reason = "each of them uses its part")]
 
+pub(crate) mod cpu_time;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -58,6 +60,8 @@ pub(crate) fn algorithms() -> Vec<(&'static str, Algorithm)> {
         ("response time as weight", Algorithm::ResponseTimeWeighted),
         ("reported weight", Algorithm::ReportedWeighted),
         ("packing", Algorithm::Packing { limit: 100 }),
+        ("Prequal with 3 replies", Algorithm::Prequal),
+        ("least expected time with 3 replies", Algorithm::LeastExpectedTime),
         ("ring", hash(RING, None)),
         ("ring with bounded load", hash(RING, Some(125))),
         ("Maglev", hash(Table::MAGLEV, None)),

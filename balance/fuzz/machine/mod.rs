@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use evenkeel_balance::{
     Algorithm, Book, Config, Ejection, Endpoint, EndpointSpec, Health, InFlight, Loads, NoEndpoint, Outcome, Passive, Pick,
-    PickArgs, PickReason, Pool, SlowStart, SmallRng, Subset, Table,
+    PickArgs, PickReason, Pool, ProbeAnswer, ReportedLoad, SlowStart, SmallRng, Subset, Table,
 };
 
 use bytes::Bytes;
@@ -68,7 +68,7 @@ impl World {
             4 => self.change(bytes),
             5..=9 => self.pick(bytes),
             10 | 11 => self.report(bytes),
-            12 => self.answer(bytes),
+            12 => self.learn(bytes),
             13 => self.end_requests(bytes),
             14 => self.now += Duration::from_millis(bytes.one_of(&[1, 20, 300, 1_000, 5_000, 70_000])),
             _ => self.tidy(bytes),
@@ -189,9 +189,25 @@ impl World {
         }
     }
 
-    fn answer(&mut self, bytes: &mut Bytes<'_>) {
-        if let Some(at) = self.any_lease(bytes) {
-            self.leases[at].1.answered(self.now);
+    /// An answer begins, a backend says how loaded it is, or a probe is answered.
+    fn learn(&mut self, bytes: &mut Bytes<'_>) {
+        let size = bytes.one_of(&[0.0, 0.01, 1.0, 1e9, f64::NAN, f64::INFINITY, -1.0]);
+        match (bytes.below(3), self.any_lease(bytes)) {
+            (0, Some(at)) => self.leases[at].1.answered(self.now),
+            (1, Some(at)) => {
+                let report = ReportedLoad { queries_per_second: size, errors_per_second: 0.0, utilization: 0.5 };
+                self.leases[at].1.endpoint().report_load(&report, self.now);
+            }
+            _ if !self.pools.is_empty() && !self.known.is_empty() => {
+                let pool = &self.pools[bytes.below(self.pools.len())];
+                let targets: Vec<_> = pool.probe_targets(self.now, &mut self.rng).collect();
+                assert!(targets.len() <= 3 && targets.iter().all(|target| contains(pool.members(), target)));
+                let latency = Duration::from_millis(bytes.one_of(&[0, 1, 5, 60_000]));
+                let answer = ProbeAnswer { in_flight: bytes.below(300) as u32, latency, each: latency / 3 };
+                // Of any endpoint: one that left since the probe was sent is ignored.
+                pool.probed(&self.known[bytes.below(self.known.len())], answer, self.now);
+            }
+            _ => {}
         }
     }
 
@@ -347,7 +363,7 @@ fn config(bytes: &mut Bytes<'_>) -> Config {
 
 fn algorithm(bytes: &mut Bytes<'_>) -> Algorithm {
     let choice_count = bytes.one_of(&[0, 1, 2, 3, 20]);
-    match bytes.below(10) {
+    match bytes.below(13) {
         0 => Algorithm::RoundRobin,
         1 => Algorithm::Random,
         2 => Algorithm::LeastConnections { choice_count },
@@ -355,6 +371,8 @@ fn algorithm(bytes: &mut Bytes<'_>) -> Algorithm {
         4 => Algorithm::ResponseTimeWeighted,
         5 => Algorithm::ReportedWeighted,
         6 => Algorithm::Packing { limit: bytes.one_of(&[1, 3, 0]) },
+        7 => Algorithm::Prequal,
+        8 => Algorithm::LeastExpectedTime,
         _ => Algorithm::ConsistentHash {
             table: table(bytes),
             hash_balance_factor: bytes.one_of(&[None, Some(100), Some(125), Some(125), Some(300), Some(99)]),
