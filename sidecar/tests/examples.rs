@@ -161,7 +161,7 @@ async fn least_response_time_leaves_a_slow_backend_alone() {
     let scene = Scene::start("least-response-time", [quick, SLOW, quick, quick]).await;
     let seen = scene.in_turn(100).await;
     let slow = seen.get(&scene.ports()[1]).copied().unwrap_or(0);
-    assert!(slow <= 3, "the slow one got {slow} of 100: {seen:?}");
+    assert!(slow <= 8, "the slow one got {slow} of 100: {seen:?}");
 }
 
 #[tokio::test]
@@ -270,7 +270,7 @@ async fn a_new_backend_starts_with_less_than_its_share_and_gets_it_in_the_end() 
     let work: Law = |_| Duration::from_millis(5);
     let shorter = |text: &str| {
         assert!(text.contains("window: 20s"));
-        text.replace("window: 20s", "window: 4s")
+        text.replace("window: 20s", "window: 6s")
     };
     let first_three = |text: &str| {
         let text = shorter(text);
@@ -284,7 +284,7 @@ async fn a_new_backend_starts_with_less_than_its_share_and_gets_it_in_the_end() 
         assert_eq!(endpoint["warming"], false, "while all are new none is spared: {endpoint}");
     }
     // As long as the three are new themselves, a fourth wouldn't be spared.
-    while started.elapsed() < Duration::from_secs(5) {
+    while started.elapsed() < Duration::from_secs(7) {
         load(scene.port, 12, 120).await;
     }
     scene.reload(&shorter(&scene.text)).await;
