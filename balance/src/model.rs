@@ -54,6 +54,7 @@ fn algorithms() -> Vec<Algorithm> {
         Algorithm::ResponseTimeWeighted,
         Algorithm::Packing { limit: 5 },
         Algorithm::Prequal,
+        Algorithm::LeastCost { choice_count: 2 },
         hash(RING, Some(125)),
         hash(MAGLEV, Some(125)),
         hash(Table::Rendezvous, None),

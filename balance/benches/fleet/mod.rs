@@ -57,6 +57,7 @@ pub(crate) fn algorithms() -> Vec<(&'static str, Algorithm)> {
         ("full scan", least(0)),
         ("response time, two choices", Algorithm::LeastResponseTime { choice_count: 2 }),
         ("response time, full scan", Algorithm::LeastResponseTime { choice_count: 0 }),
+        ("least cost, two choices", Algorithm::LeastCost { choice_count: 2 }),
         ("response time as weight", Algorithm::ResponseTimeWeighted),
         ("reported weight", Algorithm::ReportedWeighted),
         ("packing", Algorithm::Packing { limit: 100 }),

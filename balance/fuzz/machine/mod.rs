@@ -363,7 +363,7 @@ fn config(bytes: &mut Bytes<'_>) -> Config {
 
 fn algorithm(bytes: &mut Bytes<'_>) -> Algorithm {
     let choice_count = bytes.one_of(&[0, 1, 2, 3, 20]);
-    match bytes.below(13) {
+    match bytes.below(14) {
         0 => Algorithm::RoundRobin,
         1 => Algorithm::Random,
         2 => Algorithm::LeastConnections { choice_count },
@@ -373,6 +373,7 @@ fn algorithm(bytes: &mut Bytes<'_>) -> Algorithm {
         6 => Algorithm::Packing { limit: bytes.one_of(&[1, 3, 0]) },
         7 => Algorithm::Prequal,
         8 => Algorithm::LeastExpectedTime,
+        9 => Algorithm::LeastCost { choice_count },
         _ => Algorithm::ConsistentHash {
             table: table(bytes),
             hash_balance_factor: bytes.one_of(&[None, Some(100), Some(125), Some(125), Some(300), Some(99)]),
