@@ -7,6 +7,7 @@ mod fast_failing;
 mod herd;
 mod mixed_fleet;
 mod pareto;
+mod prequal_ramp;
 mod scale_out;
 mod small_pools;
 mod tables;
@@ -17,6 +18,7 @@ use crate::claim::Claim;
 /// All claims, in the order of the page.
 pub const ALL: &[Claim] = &[
     buoyant::CLAIM,
+    prequal_ramp::CLAIM,
     tables::CLAIM,
     bounded::CLAIM,
     bins::CLAIM,
