@@ -12,7 +12,7 @@
 //! | [`RoundRobin`](Algorithm::RoundRobin) | equal requests, evenness in numbers matters more than in time; by weight where weights differ | O(1), by weight O(largest ÷ mean weight) | static stride, as in gRPC's weighted round robin |
 //! | [`Random`](Algorithm::Random) | as before, with very many balancers: it keeps no state | the same | – |
 //! | [`LeastResponseTime`](Algorithm::LeastResponseTime), `choice_count` as above | endpoints differ in speed, or slow down at times: one slow answer counts at once | O(d) or O(n) | Peak-EWMA of Finagle and Linkerd |
-//! | [`LeastCost`](Algorithm::LeastCost), `choice_count` as above | requests of very different and known kinds, few slots an endpoint, one or few balancers: the small ones keep out of the large ones' way | O(d) or O(n) | – |
+//! | [`LeastCost`](Algorithm::LeastCost), `choice_count` as above | requests of very different and known kinds, endpoints that serve one at a time, one balancer: the small ones keep out of the large ones' way; with several slots an endpoint, or many balancers, counts do as well or better | O(d) or O(n) | – |
 //! | [`ResponseTimeWeighted`](Algorithm::ResponseTimeWeighted) | endpoints differ in speed for long; smoother than choosing by each answer | as round robin, O(n) every 2 s | – |
 //! | [`ReportedWeighted`](Algorithm::ReportedWeighted) | backends say how loaded they are, and have other clients | as round robin, O(n) every second | gRFC A58 |
 //! | [`Prequal`](Algorithm::Prequal) | endpoints answer probes; many balancers, endpoints whose capacity changes under them | O(1), O(log n) with 16 replies | Wydrowski et al., "Load is not what you should balance", NSDI 2024 |

@@ -5,6 +5,7 @@ use evenkeel_balance::Algorithm;
 use crate::arm::Arm;
 use crate::claim::{Claim, FLEETS, Seeds, Verdict};
 use crate::law::Law;
+use crate::report::table::figure;
 use crate::scenario::{Scenario, ServerSpec};
 
 /// The claim.
@@ -43,15 +44,23 @@ fn run(seeds: &Seeds) -> Verdict {
         Arm::clairvoyant(),
     ];
     let mut verdict = Verdict::default();
+    let mut elsewhere = Vec::new();
     for slots in [1, 4] {
         for balancers in FLEETS {
             let comparison = seeds.compare(&arms, |_| scenario(balancers, slots));
+            let ratio = comparison.ratio(1, 0, |run| run.p99);
             if (slots, balancers) == (1, 1) {
-                let ratio = comparison.ratio(1, 0, |run| run.p99);
                 verdict.at_most("p99 of least cost ÷ least connections, all endpoints, one balancer", ratio, LIMIT);
+            } else {
+                elsewhere.push(format!("{} with {slots} slots and {balancers} balancers", figure(ratio)));
             }
             verdict.tables.push(comparison.table(format!("Slots: {slots}, balancers: {balancers}."), 0));
         }
     }
+    verdict.note(format!(
+        "Where it isn't made for, its p99 is this part of least connections': {}. With several slots a server, a large request takes one \
+         of them and blocks nobody, but its cost keeps all small ones away; with many balancers each knows too few of the large ones.",
+        elsewhere.join(", ")
+    ));
     verdict
 }
