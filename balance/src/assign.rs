@@ -76,8 +76,9 @@ impl fmt::Display for AssignError {
 
 impl std::error::Error for AssignError {}
 
-/// Costs are at most this large, so that sums of them stay numbers. What mustn't be paired costs far more than the sum of all else.
-pub const LARGEST_COST: f64 = 1e100;
+/// Costs are at most this large. Sums of doubles keep 15 digits: beside a cost of 10¹² a thousandth is lost. What mustn't be paired costs more than
+/// the sum of all else and not much more, say 10⁹.
+pub const LARGEST_COST: f64 = 1e12;
 
 /// Pairs as many rows with columns as there are of the fewer of both, at the least total cost. `costs[row][column]`, rectangular,
 /// any sign. O(n²·m) for n of the fewer and m of the more; of equally good assignments always the same one.

@@ -243,7 +243,7 @@ impl Endpoint {
     pub(crate) fn effective_weight(&self, slow_start: Option<&SlowStart>, nanos: u64) -> u32 {
         let weight = u32::from(self.weight());
         match slow_start {
-            None => weight * 100,
+            None => (weight * 100).max(1),
             Some(slow_start) => (weight * slow_start.part(nanos.saturating_sub(self.ready_at())) / 100).max(1),
         }
     }

@@ -219,8 +219,8 @@ impl Load {
     }
 }
 
-/// One request in the word of costs; below it there is room for 16,384 requests of the highest cost.
-const COSTED: u64 = 1 << 40;
+/// One request in the word of costs; below it there is room for 2¹⁸ requests of the highest cost, above it for 2²⁰ requests.
+const COSTED: u64 = 1 << 44;
 /// What a failed request counts for, in microseconds: five seconds are worse than nearly every answer, and fade in a minute.
 const FAILED: f32 = 5_000_000.0;
 /// Time constant of the Peak-EWMA: 10 s, as Finagle and Linkerd have it.
@@ -233,11 +233,13 @@ const MEAN_DECAY: u64 = 3_000_000_000;
 pub(crate) struct Average {
     /// Above zero.
     pub(crate) value: f32,
-    /// In ticks of 2¹⁶ ns, modulo 2³² (78 h).
+    /// In ticks of 2²⁰ ns, modulo 2³² (52 days).
     ticks: u32,
 }
 
-const TICK_BITS: u32 = 16;
+const TICK_BITS: u32 = 20;
+/// As far as a racing worker may be ahead: about a second. What seems to be later than that is old.
+const AHEAD: u32 = 1 << 10;
 
 impl Average {
     pub(crate) fn unpack(word: u64) -> Option<Self> {
@@ -251,7 +253,7 @@ impl Average {
     /// Its age in nanoseconds; one that a racing worker stamped later than `nanos` is new.
     pub(crate) fn age(self, nanos: u64) -> u64 {
         let ticks = ((nanos >> TICK_BITS) as u32).wrapping_sub(self.ticks);
-        if ticks > u32::MAX / 2 { 0 } else { u64::from(ticks) << TICK_BITS }
+        if ticks > u32::MAX - AHEAD { 0 } else { u64::from(ticks) << TICK_BITS }
     }
 }
 
@@ -302,6 +304,19 @@ mod tests {
         let after = load.peak(11 * SECOND).expect("answered");
         assert!((36_000.0..40_000.0).contains(&after), "{after}");
         assert!(load.peak(60 * SECOND).expect("answered") < 0.05 * after, "silence fades too");
+    }
+
+    #[test]
+    fn what_is_days_old_is_old_and_moves_again_with_the_first_answer() {
+        const HOUR: u64 = 3_600 * SECOND;
+        for hours in [20, 40, 62, 90, 500, 1_200] {
+            let load = Load::new("a".into(), 0, Arc::default());
+            load.observe_failure(0, 0);
+            assert!(load.peak(hours * HOUR).expect("answered") < 100.0, "{hours} h");
+            load.observe(10_000.0, hours * HOUR);
+            let (mean, age) = load.mean(hours * HOUR).expect("answered");
+            assert!((9_000.0..12_000.0).contains(&mean) && age == 0, "{hours} h: {mean}");
+        }
     }
 
     #[test]

@@ -292,6 +292,13 @@ impl Hunt<'_> {
         self.ejected().find_map(|index| self.probe_at_last(index))
     }
 
+    /// The least loaded of all members that are candidates now, on a list or not. O(members).
+    #[cold]
+    pub(crate) fn any_candidate(&self, rng: &mut impl Rng) -> Option<Choice> {
+        let admitted = (0..self.members.len()).filter(|&index| self.admits(index));
+        draw::best_of(self, admitted, &least::score, rng).map(|index| self.take(index, PickReason::LeastLoaded))
+    }
+
     fn ejected(&self) -> impl Iterator<Item = usize> + Clone {
         let from = self.standing.candidates;
         (from..from + self.standing.ejected).map(|place| self.cache.member(self.standing, place))

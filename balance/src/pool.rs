@@ -36,7 +36,7 @@ pub struct Config {
     pub slow_start: Option<SlowStart>,
     /// The balancer's own zone, if it is to be preferred. Consistent tables and probing ignore it.
     pub zone: Option<String>,
-    /// Which part of the members this balancer uses; absent: all.
+    /// Which part of the members this balancer uses; absent: all. Not with a consistent table.
     pub subset: Option<Subset>,
 }
 
@@ -44,6 +44,29 @@ impl Config {
     /// This algorithm; panic below 50 %, all else off.
     pub fn new(algorithm: Algorithm) -> Self {
         Self { algorithm, panic_threshold: 50, passive: None, slow_start: None, zone: None, subset: None }
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        let within = |setting: &'static str, value: u32, least: u32, most: u32| {
+            if (least..=most).contains(&value) { Ok(()) } else { Err(BuildError::Setting { setting, value, least, most }) }
+        };
+        within("panic threshold", self.panic_threshold.into(), 0, 100)?;
+        if let Some(passive) = &self.passive {
+            within("ejection cap", passive.max_ejection_percent.into(), 0, 100)?;
+        }
+        if let Some(slow_start) = &self.slow_start {
+            within("least weight in slow start", slow_start.min_weight_percent.into(), 1, 100)?;
+        }
+        if let Algorithm::Packing { limit } = self.algorithm {
+            within("packing limit", limit, 1, u32::MAX)?;
+        }
+        if let Some(subset) = &self.subset {
+            within("subset size", subset.size, 1, u32::MAX)?;
+            if matches!(self.algorithm, Algorithm::ConsistentHash { .. }) {
+                return Err(BuildError::SubsetOfTable);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -64,6 +87,19 @@ pub enum BuildError {
     },
     /// Members from different books.
     TwoBooks,
+    /// A setting out of its range.
+    Setting {
+        /// Which.
+        setting: &'static str,
+        /// What it says.
+        value: u32,
+        /// The least that it may be.
+        least: u32,
+        /// The most.
+        most: u32,
+    },
+    /// A subset for a consistent table: balancers with different subsets couldn't agree on owners.
+    SubsetOfTable,
     /// No points, or too many.
     RingPoints {
         /// How many there would be.
@@ -99,6 +135,10 @@ impl fmt::Display for BuildError {
             Self::DuplicateId { id } => write!(f, "endpoint {id} is in the list twice: leave one out"),
             Self::Weight { id, weight } => write!(f, "endpoint {id} has weight {weight}: use 1 to 1000"),
             Self::TwoBooks => write!(f, "members come from different books: build a pool from one"),
+            Self::Setting { setting, value, least, most } => write!(f, "{setting} is {value}: use {least} to {most}"),
+            Self::SubsetOfTable => {
+                write!(f, "a consistent table needs all endpoints: leave the subset out, or take another algorithm")
+            }
             Self::RingPoints { points } => {
                 let most = crate::picker::ring::MAX_POINTS;
                 write!(f, "the ring would have {points} points: use 1 to {most}, by virtualNodes and weights")
@@ -241,6 +281,7 @@ impl Pool {
     /// Builds a snapshot; the order of `members` doesn't matter. `seed` sets where round robin starts and how ejections jitter.
     pub fn try_new(config: Config, mut members: Vec<Arc<Endpoint>>, seed: u64) -> Result<Self, BuildError> {
         members.sort_unstable_by(|a, b| (a.ring_key(), a.id()).cmp(&(b.ring_key(), b.id())));
+        config.check()?;
         for member in &members {
             if !(1..=1000).contains(&member.weight()) {
                 return Err(BuildError::Weight { id: member.id().to_owned(), weight: member.weight() });
@@ -275,7 +316,7 @@ impl Pool {
         let nanos = nanos_since(origin, now);
         for _ in 0..MAX_RECOUNTS {
             let epoch = shared.epoch();
-            let standing = self.standing(epoch);
+            let (standing, is_old) = self.cache.get(epoch, &self.members, &self.rules);
             let mut hunt = self.hunt(&standing, &args, nanos);
             if hunt.zone.is_some() {
                 hunt.scope = zone::scope(&shared.zones, &standing, rng);
@@ -291,20 +332,23 @@ impl Pool {
             if let Some(choice) = hunt.any_probe() {
                 return Ok(hunt.lease(choice));
             }
+            if is_old && let Some(pick) = self.pick_unlisted(&args, nanos, rng) {
+                return Ok(pick);
+            }
             // The last candidate may go away in the middle of a pick: then others are candidates now.
             if shared.epoch() == epoch {
                 break;
             }
         }
-        let nobody = args.tried.is_empty() || self.standing(self.epoch()).mode == Mode::Nobody;
+        let nobody = args.tried.is_empty() || self.standing().mode == Mode::Nobody;
         Err(if nobody { NoEndpoint::NoneUsable } else { NoEndpoint::AllTried })
     }
 
-    /// The candidates from the least to the most loaded, or in the order of the key's owners (FEATURES A17): whom attempt 1, 2, 3 …
-    /// of one request would get. Allocates; for retries a pick with `tried` gives the same order one at a time.
+    /// The candidates from the least to the most loaded, or with a key in the order of its owners (FEATURES A17). Allocates; a retry is
+    /// a pick with `tried`, which takes the algorithm's next.
     pub fn candidates(&self, args: PickArgs<'_>, now: Instant) -> Vec<Arc<Endpoint>> {
         let Some(origin) = self.origin else { return Vec::new() };
-        let standing = self.standing(self.epoch());
+        let standing = self.standing();
         let hunt = self.hunt(&standing, &args, nanos_since(origin, now));
         self.picker.order(&hunt, args.key).into_iter().map(|index| Arc::clone(&self.members[index])).collect()
     }
@@ -320,6 +364,14 @@ impl Pool {
         Hunt { members: &self.members, cache: &self.cache, standing, scope, zone, slow_start, args, cost, nanos }
     }
 
+    /// The least loaded of whoever may be picked by now: for one who found nobody on an old list while another worker counts anew.
+    #[cold]
+    fn pick_unlisted(&self, args: &PickArgs<'_>, nanos: u64, rng: &mut impl Rng) -> Option<Pick> {
+        let standing = self.cache.live(&self.members, &self.rules);
+        let hunt = self.hunt(&standing, args, nanos);
+        hunt.any_candidate(rng).map(|choice| hunt.lease(choice))
+    }
+
     /// The choice among all zones, where the one that was asked has nobody whom the request hasn't tried.
     #[cold]
     fn pick_anywhere(&self, hunt: &mut Hunt<'_>, rng: &mut impl Rng) -> Option<Choice> {
@@ -330,7 +382,7 @@ impl Pool {
     /// How each of [`Self::members`] stands now, in the same order. Allocates: for people, not for picks.
     pub fn stands(&self, now: Instant) -> Vec<Stand> {
         let Some(origin) = self.origin else { return Vec::new() };
-        let (standing, args) = (self.standing(self.epoch()), PickArgs::default());
+        let (standing, args) = (self.standing(), PickArgs::default());
         let hunt = self.hunt(&standing, &args, nanos_since(origin, now));
         let stand = |index| Stand { weight: hunt.weight(index), candidate: false };
         let mut stands: Vec<Stand> = (0..self.members.len()).map(stand).collect();
@@ -345,7 +397,7 @@ impl Pool {
     pub fn probe_targets(&self, now: Instant, rng: &mut impl Rng) -> impl Iterator<Item = &Arc<Endpoint>> {
         let targets = match (&self.picker, self.origin) {
             (Picker::Prequal(prequal), Some(origin)) => {
-                let (standing, args) = (self.standing(self.epoch()), PickArgs::default());
+                let (standing, args) = (self.standing(), PickArgs::default());
                 prequal.targets(&self.hunt(&standing, &args, nanos_since(origin, now)), rng)
             }
             _ => Default::default(),
@@ -443,7 +495,7 @@ impl Pool {
     /// Whether so few members are usable that all are used. An ejected one isn't usable, its probing request due or not: else the
     /// pool would fall in and out of panic with each probe.
     pub fn is_panicking(&self, _now: Instant) -> bool {
-        self.standing(self.epoch()).mode == Mode::Panic
+        self.standing().mode == Mode::Panic
     }
 
     /// What it was built with.
@@ -451,11 +503,8 @@ impl Pool {
         &self.config
     }
 
-    fn epoch(&self) -> u64 {
-        self.shared.as_ref().map_or(0, |shared| shared.epoch())
-    }
-
-    fn standing(&self, epoch: u64) -> Standing {
-        self.cache.get(epoch, &self.members, &self.rules)
+    fn standing(&self) -> Standing {
+        let epoch = self.shared.as_ref().map_or(0, |shared| shared.epoch());
+        self.cache.get(epoch, &self.members, &self.rules).0
     }
 }

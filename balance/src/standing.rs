@@ -157,47 +157,48 @@ impl Standing {
     }
 }
 
+/// Members of one priority, by health.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    /// Usable or down.
+    counted: u32,
+    /// Of those, with a closed breaker too where that matters.
+    usable: u32,
+}
+
 /// Mode and depth: groups are added from the lowest priority number up until the usable members reach the threshold of the first
 /// group; exactly at it is enough. One group alone makes Envoy's panic threshold.
-fn mode(members: &[Arc<Endpoint>], rules: &Rules) -> (Mode, u8) {
-    let usable = |member: &Endpoint| member.health() == Health::Usable && (!rules.watched || member.is_closed());
-    let (mut first, mut deepest) = (None, 0);
+pub(crate) fn mode(members: &[Arc<Endpoint>], rules: &Rules) -> (Mode, u8) {
+    let mut groups = [Count::default(); 256];
     let (mut floor, mut draining) = (0usize, 0usize);
     for member in members {
+        let group = &mut groups[usize::from(member.priority())];
         match member.health() {
-            Health::Usable => floor += 1,
-            Health::Down => {}
-            Health::Draining => {
-                draining += 1;
-                continue;
+            Health::Usable => {
+                floor += 1;
+                group.counted += 1;
+                group.usable += u32::from(!rules.watched || member.is_closed());
             }
-            Health::NotReady => continue,
+            Health::Down => group.counted += 1,
+            Health::Draining => draining += 1,
+            Health::NotReady => {}
         }
-        first = Some(first.map_or(member.priority(), |first: u8| first.min(member.priority())));
-        deepest = deepest.max(member.priority());
     }
-    let Some(first) = first else {
-        return (if draining > 0 { Mode::LastResort } else { Mode::Nobody }, u8::MAX);
-    };
-    let in_first =
-        |member: &&Arc<Endpoint>| member.priority() == first && matches!(member.health(), Health::Usable | Health::Down);
-    let needed = members.iter().filter(in_first).count() * usize::from(rules.panic_threshold);
-    let mut depth = first;
-    let found = loop {
-        let found = members.iter().filter(|member| member.priority() <= depth && usable(member)).count();
-        if found > 0 && found * 100 >= needed {
+    let mut counted = (0..=u8::MAX).zip(&groups).filter(|(_, group)| group.counted > 0).peekable();
+    let needed = counted.peek().map(|(_, first)| first.counted as usize * usize::from(rules.panic_threshold));
+    let mut found = 0;
+    for (depth, group) in counted {
+        found += group.usable as usize;
+        if found > 0 && needed.is_some_and(|needed| found * 100 >= needed) {
             return (if rules.watched { Mode::Normal } else { Mode::Unwatched }, depth);
         }
-        let deeper = members.iter().map(|member| member.priority()).filter(|&priority| priority > depth && priority <= deepest);
-        match deeper.min() {
-            Some(next) => depth = next,
-            None => break found,
-        }
-    };
-    let mode = if found * 100 < needed {
+    }
+    let mode = if needed.is_some_and(|needed| found * 100 < needed) {
         Mode::Panic
     } else if floor > 0 {
         Mode::Spared
+    } else if draining > 0 {
+        Mode::LastResort
     } else {
         Mode::Nobody
     };
@@ -205,7 +206,8 @@ fn mode(members: &[Arc<Endpoint>], rules: &Rules) -> (Mode, u8) {
 }
 
 /// The last count. Two slots and two lists, written in turn under a lock that nobody waits for: whoever finds it taken goes by the
-/// count before, and every candidate's health is asked again when it is picked. A torn read is noticed and repeated.
+/// count before, and each candidate's health and priority are asked again when it is picked. A torn slot is noticed and read again; a
+/// list may be rewritten under a slow reader, who may then once pick outside its zone or subset, or see one endpoint twice.
 #[derive(Debug)]
 pub(crate) struct Cache {
     /// Its last bit is the slot that holds.
@@ -246,19 +248,27 @@ impl Cache {
         cache
     }
 
-    /// The standing as of `epoch`, counted anew if the last one is older.
-    pub(crate) fn get(&self, epoch: u64, members: &[Arc<Endpoint>], rules: &Rules) -> Standing {
+    /// The standing as of `epoch`, counted anew if the last one is older; and whether it is that old one all the same, because
+    /// another worker is counting.
+    pub(crate) fn get(&self, epoch: u64, members: &[Arc<Endpoint>], rules: &Rules) -> (Standing, bool) {
         let (counted, standing) = self.read();
         if counted == epoch {
-            return standing;
+            return (standing, false);
         }
-        let Ok(_guard) = self.counting.try_lock() else { return standing };
+        let Ok(_guard) = self.counting.try_lock() else { return (standing, true) };
         let version = self.version.load(Relaxed) + 1;
         let slot = (version & 1) as usize;
         let standing = self.count(members, rules, slot);
         self.slots[slot].put(epoch, standing);
         self.version.store(version, Release);
-        standing
+        (standing, false)
+    }
+
+    /// Who may be picked as of now, without a list: for who finds nobody on an old one. O(members).
+    #[cold]
+    pub(crate) fn live(&self, members: &[Arc<Endpoint>], rules: &Rules) -> Standing {
+        let (mode, depth) = mode(members, rules);
+        Standing { mode, depth, candidates: 0, local: 0, ejected: 0, ..self.read().1 }
     }
 
     /// The member at a place of the standing's list.

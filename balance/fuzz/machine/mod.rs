@@ -353,11 +353,14 @@ fn config(bytes: &mut Bytes<'_>) -> Config {
     };
     Config {
         algorithm: algorithm(bytes),
-        panic_threshold: bytes.one_of(&[50, 0, 100]),
+        panic_threshold: bytes.one_of(&[50, 50, 50, 0, 0, 0, 100, 100, 100, 101]),
         passive: (!bytes.once_in(4)).then_some(passive),
-        slow_start: bytes.once_in(4).then_some(SlowStart { window: Duration::from_secs(30), min_weight_percent: 10 }),
+        slow_start: bytes.once_in(4).then_some(SlowStart {
+            window: Duration::from_secs(30),
+            min_weight_percent: bytes.one_of(&[10, 10, 10, 10, 0, 101]),
+        }),
         zone: bytes.one_of(&[None, None, Some("a"), Some("c")]).map(str::to_owned),
-        subset: bytes.once_in(4).then(|| Subset { size: 1 + bytes.below(14) as u32, seed: 5 }),
+        subset: bytes.once_in(6).then(|| Subset { size: bytes.below(15) as u32, seed: 5 }),
     }
 }
 
@@ -370,7 +373,7 @@ fn algorithm(bytes: &mut Bytes<'_>) -> Algorithm {
         3 => Algorithm::LeastResponseTime { choice_count },
         4 => Algorithm::ResponseTimeWeighted,
         5 => Algorithm::ReportedWeighted,
-        6 => Algorithm::Packing { limit: bytes.one_of(&[1, 3, 0]) },
+        6 => Algorithm::Packing { limit: bytes.one_of(&[1, 3, 3, 0]) },
         7 => Algorithm::Prequal,
         8 => Algorithm::LeastExpectedTime,
         9 => Algorithm::LeastCost { choice_count },

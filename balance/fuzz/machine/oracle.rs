@@ -37,7 +37,13 @@ pub(crate) fn candidates(pool: &Pool) -> (Scope, Vec<&Arc<Endpoint>>) {
             return (Scope::Candidates, found);
         }
     }
-    if found.len() * 100 < needed { (Scope::Panic, counted) } else { (Scope::Panic, with(&[Health::Usable], u8::MAX)) }
+    if found.len() * 100 < needed {
+        return (Scope::Panic, counted);
+    }
+    match with(&[Health::Usable], u8::MAX) {
+        none if none.is_empty() => (Scope::LastResort, with(&[Health::Draining], u8::MAX)),
+        ejected => (Scope::Panic, ejected),
+    }
 }
 
 /// What a pick's reason says about whom it may have picked.
@@ -68,7 +74,12 @@ pub(crate) fn fits(percent: u32, taken: u32, weight: u16, total: u64, total_weig
 pub(crate) fn is_legal(config: &Config, members: &[Arc<Endpoint>], books: usize) -> bool {
     let ids: HashSet<&str> = members.iter().map(|member| member.id()).collect();
     let weights = members.iter().all(|member| (1..=1000).contains(&member.weight()));
-    books <= 1 && ids.len() == members.len() && weights && is_legal_algorithm(&config.algorithm, members)
+    let settings = config.panic_threshold <= 100
+        && config.subset.is_none_or(|subset| subset.size > 0)
+        && config.slow_start.is_none_or(|slow_start| (1..=100).contains(&slow_start.min_weight_percent))
+        && config.passive.is_none_or(|passive| passive.max_ejection_percent <= 100);
+    let fits = config.subset.is_none() || !matches!(config.algorithm, Algorithm::ConsistentHash { .. });
+    books <= 1 && ids.len() == members.len() && weights && settings && fits && is_legal_algorithm(&config.algorithm, members)
 }
 
 fn is_legal_algorithm(algorithm: &Algorithm, members: &[Arc<Endpoint>]) -> bool {
@@ -76,6 +87,7 @@ fn is_legal_algorithm(algorithm: &Algorithm, members: &[Arc<Endpoint>]) -> bool 
         Algorithm::ConsistentHash { table, hash_balance_factor } => {
             hash_balance_factor.is_none_or(|percent| percent >= 100) && is_legal_table(table, members)
         }
+        Algorithm::Packing { limit } => limit > 0,
         _ => true,
     }
 }

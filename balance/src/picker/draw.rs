@@ -136,7 +136,7 @@ pub(crate) fn of_all(hunt: &Hunt<'_>, score: &impl Fn(&Hunt<'_>, usize) -> Score
     best_of(hunt, listed().filter(|&index| hunt.admits(index)), score, rng)
 }
 
-fn best_of(
+pub(crate) fn best_of(
     hunt: &Hunt<'_>,
     mut members: impl Iterator<Item = usize>,
     score: &impl Fn(&Hunt<'_>, usize) -> Score,

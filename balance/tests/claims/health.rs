@@ -18,6 +18,8 @@ fn candidates(members: &[Arc<Endpoint>], threshold: usize) -> (Vec<Health>, Opti
         (vec![Health::Draining], Some(PickReason::LastResort))
     } else if usable * 100 < threshold * (usable + down) {
         (vec![Health::Usable, Health::Down], Some(PickReason::Panic))
+    } else if usable == 0 {
+        (vec![Health::Draining], Some(PickReason::LastResort))
     } else {
         (vec![Health::Usable], None)
     }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel_balance::{
-    Algorithm, Book, BuildError, Ejection, EndpointSpec, Health, InFlight, Outcome, PickArgs, Pool, SmallRng,
+    Algorithm, Book, BuildError, Config, Ejection, EndpointSpec, Health, InFlight, Outcome, Passive, PickArgs, Pool, SlowStart,
+    SmallRng, Subset,
 };
 use proptest::prelude::*;
 
-use crate::world::{algorithms, config, enter, least, number, pool, ring, spec};
+use crate::world::{algorithms, config, enter, least, number, passive, pool, ring, spec};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
@@ -180,4 +181,37 @@ fn lists_that_cannot_be_are_refused_with_a_reason() {
     let error = build(least(2), members).unwrap();
     assert_eq!(error, BuildError::Weight { id: "uid-0:80".into(), weight: 0 });
     assert!(error.to_string().contains("use 1 to 1000"));
+}
+
+#[test]
+fn settings_out_of_range_are_refused_with_a_reason() {
+    let members = enter(&Book::new(), 2);
+    let base = || config(least(2));
+    let slow = |min_weight_percent| SlowStart { window: Duration::from_secs(30), min_weight_percent };
+    let bad = [
+        (Config { panic_threshold: 101, ..base() }, "panic threshold is 101"),
+        (Config { passive: Some(Passive { max_ejection_percent: 101, ..passive() }), ..base() }, "ejection cap is 101"),
+        (Config { slow_start: Some(slow(0)), ..base() }, "least weight in slow start is 0"),
+        (Config { slow_start: Some(slow(101)), ..base() }, "least weight in slow start is 101"),
+        (Config { subset: Some(Subset { size: 0, seed: 1 }), ..base() }, "subset size is 0"),
+        (config(Algorithm::Packing { limit: 0 }), "packing limit is 0"),
+        (Config { subset: Some(Subset { size: 1, seed: 1 }), ..config(ring(None)) }, "leave the subset out"),
+    ];
+    for (config, expected) in bad {
+        let error = Pool::try_new(config, members.clone(), 1).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_weight_of_zero_under_a_running_pool_panics_nobody() {
+    for algorithm in algorithms() {
+        let members = enter(&Book::new(), 6);
+        let pool = pool(algorithm.clone(), &members);
+        members.iter().for_each(|member| member.set_weight(0));
+        for n in 0..20u64 {
+            let args = PickArgs { key: Some(n << 55), ..PickArgs::default() };
+            assert!(pool.pick(args, Instant::now(), &mut SmallRng::new(n)).is_ok(), "{algorithm:?}");
+        }
+    }
 }
