@@ -23,21 +23,35 @@
 //! | the same, [`Table::Rendezvous`] | few endpoints: exact shares in the long run, no other key moves, next to no memory | O(n) | Thaler, Ravishankar, IEEE/ACM ToN 1998; weights: Schindelhauer, Schomaker, SPAA 2005 |
 //! | each with `hash_balance_factor` c | as before, but one hot key mustn't drown its owner: nobody gets over c times its share | O(1) mostly if the owner has room, else one sum over n | Mirrokni, Thorup, Zadimoghaddam, "Consistent hashing with bounded loads", SODA 2018; overflow by rehashing: Chen, Coleman, Shrivastava, "Revisiting consistent hashing with bounded loads", AAAI 2021 |
 //!
-//! Loads are in-flight ÷ weight; the errors of late add to it, so that failing fast never looks like being idle.
+//! The load of an endpoint is (in flight + 1) ÷ weight. With [`Config::passive`] the errors of late add to it, so that failing fast
+//! never looks like being idle; round robin and packing don't compare loads and rely on ejection.
+//!
+//! # What goes with an algorithm
+//!
+//! | setting | take it when | it costs, n members | source |
+//! |---|---|---|---|
+//! | [`EndpointSpec::priority`] | some endpoints are backups, for when too few of the others are usable | nothing a pick | Envoy's priority levels, HAProxy's backup servers |
+//! | [`Config::slow_start`] | new endpoints are cold: caches to fill, code to compile | a few operations a comparison while one is new | Envoy, HAProxy, NGINX; ADR 9 |
+//! | [`Config::zone`] | traffic between zones is slow or billed | O(1) a pick | ADR 6 |
+//! | [`Config::subset`] | many balancers and endpoints: each opens connections to k only; not with a table | O(n log n) a new list | Thaler, Ravishankar, 1998; gRFC A68 |
+//! | [`assign::assign`] | pairs have to be made at least total cost, by one who sees all | O(n³) | Kuhn 1955; Jonker, Volgenant 1987 |
 //!
 //! # Who may be picked
 //!
 //! The operator's verdict ([`Health`]) is the floor, the passive breaker may only take out more, the panic threshold overrides both.
-//! A pool keeps the outcome (a mode and two sums) behind the [`Book`]'s epoch counter: a change of health, weight or ejection costs the
-//! next pick one pass over the members, all other picks a few atomic reads.
+//! A pool keeps the outcome (a list and some sums) behind the [`Book`]'s epoch counter: a change of health, weight, priority or ejection
+//! costs the next pick a few passes over the members, all other picks some atomic reads.
 //!
 //! | members | candidates | reason of the pick |
 //! |---|---|---|
 //! | enough usable with closed breakers | these; an open breaker whose time has come gets one probing request | the algorithm's, `Probe` |
-//! | usable ones under the panic threshold, of usable and down | usable and down, ejected or not | `Panic` |
+//! | too few of the lowest priority number, for the panic threshold | these, and of the next numbers as many groups as make it enough; all usable ones, if one group at least has its own share usable | the algorithm's, `Probe` |
+//! | too few in all groups, of usable and down | usable and down, ejected or not | `Panic` |
 //! | usable ones, all ejected | usable ones: ejections alone never empty a pool | `Panic` |
 //! | only draining ones (and not ready ones) | the draining | `LastResort` |
 //! | only not ready ones; only down ones with threshold 0 | nobody | – |
+//!
+//! With a [`Subset`] the first k of these in the balancer's own order are the candidates.
 //!
 //! # New endpoints
 //!
@@ -50,7 +64,7 @@
 //! With [`Config::zone`] a pool keeps as many requests in its own zone as keep the answers there less than half as slow again as those
 //! from elsewhere; failures count as slow. It goes by what each balancer sees itself, so that nobody has to know who else calls from
 //! where: a small zone with many callers spills, whichever they are. The algorithm chooses inside the part that is decided for;
-//! consistent tables and probing ignore zones. A pick for another zone says `Spill`. Costs two reads and some arithmetic a pick, O(1).
+//! consistent tables and probing ignore zones. A pick for another zone says `Spill`. O(1) a pick.
 
 pub mod assign;
 mod book;

@@ -167,7 +167,8 @@ struct Count {
 }
 
 /// Mode and depth: groups are added from the lowest priority number up until the usable members reach the threshold of the first
-/// group; exactly at it is enough. One group alone makes Envoy's panic threshold.
+/// group; exactly at it is enough. It is panic if all together don't and none has its own share usable either. One group alone makes
+/// Envoy's panic threshold.
 pub(crate) fn mode(members: &[Arc<Endpoint>], rules: &Rules) -> (Mode, u8) {
     let mut groups = [Count::default(); 256];
     let (mut floor, mut draining) = (0usize, 0usize);
@@ -184,16 +185,22 @@ pub(crate) fn mode(members: &[Arc<Endpoint>], rules: &Rules) -> (Mode, u8) {
             Health::NotReady => {}
         }
     }
+    let normal = if rules.watched { Mode::Normal } else { Mode::Unwatched };
+    let needed = |group: &Count| group.counted * u32::from(rules.panic_threshold);
     let mut counted = (0..=u8::MAX).zip(&groups).filter(|(_, group)| group.counted > 0).peekable();
-    let needed = counted.peek().map(|(_, first)| first.counted as usize * usize::from(rules.panic_threshold));
+    let enough = counted.peek().map_or(0, |(_, first)| needed(first));
     let mut found = 0;
     for (depth, group) in counted {
-        found += group.usable as usize;
-        if found > 0 && needed.is_some_and(|needed| found * 100 >= needed) {
-            return (if rules.watched { Mode::Normal } else { Mode::Unwatched }, depth);
+        found += group.usable;
+        if found > 0 && found * 100 >= enough {
+            return (normal, depth);
         }
     }
-    let mode = if needed.is_some_and(|needed| found * 100 < needed) {
+    // A small group of backups that is well is better than a large one of primaries that isn't.
+    if groups.iter().any(|group| group.usable > 0 && group.usable * 100 >= needed(group)) {
+        return (normal, u8::MAX);
+    }
+    let mode = if found * 100 < enough {
         Mode::Panic
     } else if floor > 0 {
         Mode::Spared

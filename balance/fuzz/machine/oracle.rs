@@ -37,6 +37,12 @@ pub(crate) fn candidates(pool: &Pool) -> (Scope, Vec<&Arc<Endpoint>>) {
             return (Scope::Candidates, found);
         }
     }
+    for group in first..=u8::MAX {
+        let of_group = |members: &[&Arc<Endpoint>]| members.iter().filter(|member| member.priority() == group).count();
+        if of_group(&found) > 0 && of_group(&found) * 100 >= of_group(&counted) * usize::from(*panic_threshold) {
+            return (Scope::Candidates, found);
+        }
+    }
     if found.len() * 100 < needed {
         return (Scope::Panic, counted);
     }

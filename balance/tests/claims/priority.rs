@@ -53,7 +53,7 @@ fn backups_get_nothing_while_enough_primaries_are_usable_whatever_the_algorithm(
 }
 
 #[test]
-fn groups_are_added_in_order_and_only_all_together_panic() {
+fn groups_are_added_in_order_and_it_is_panic_only_when_none_is_well() {
     let book = Book::new();
     let members = groups(&book, &[(4, 0), (1, 1), (1, 3)]);
     let pool = Pool::try_new(config(least(0)), members.clone(), 1).unwrap();
@@ -62,7 +62,11 @@ fn groups_are_added_in_order_and_only_all_together_panic() {
     down(&members[3..4]);
     assert_eq!(picked(&pool).0, BTreeSet::from([4, 5]));
     down(&members[4..5]);
-    assert_eq!(picked(&pool), (BTreeSet::from_iter(0..6), Some(PickReason::Panic)), "1 is less than half of 4");
+    let (seen, reason) = picked(&pool);
+    assert_eq!(seen, BTreeSet::from([5]), "less than half of 4, but all of its own group");
+    assert_ne!(reason, Some(PickReason::Panic));
+    down(&members[5..]);
+    assert_eq!(picked(&pool), (BTreeSet::from_iter(0..6), Some(PickReason::Panic)));
 }
 
 #[test]
