@@ -5,8 +5,7 @@ use crate::blame::describe;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -34,9 +33,22 @@ impl FetchZones for kube::Client {
     fn fetch<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Option<String>, String>> {
         Box::pin(async move {
             let node = Api::<Node>::all(self.clone()).get_metadata(node).await.map_err(|error| describe(&error))?;
-            Ok(node.metadata.labels.and_then(|mut labels| labels.remove(ZONE_LABEL)))
+            Ok(zone_of(node.metadata.labels.unwrap_or_default()))
         })
     }
+}
+
+/// A label may be empty, which names no zone.
+fn zone_of(mut labels: BTreeMap<String, String>) -> Option<String> {
+    labels.remove(ZONE_LABEL).filter(|zone| !zone.is_empty())
+}
+
+/// Why a zone isn't found; each is said once, since it is the same for all nodes alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Cause {
+    Unnamed,
+    Refused,
+    Silent,
 }
 
 struct Remembered {
@@ -49,19 +61,19 @@ pub struct Zones {
     source: Arc<dyn FetchZones>,
     turns: Semaphore,
     remembered: Mutex<HashMap<String, Remembered>>,
-    complained: AtomicBool,
+    complained: Mutex<HashSet<Cause>>,
 }
 
 impl Zones {
     /// Knows no node yet.
     pub fn new(source: Arc<dyn FetchZones>) -> Self {
-        Self { source, turns: Semaphore::new(MAX_QUESTIONS), remembered: Mutex::default(), complained: AtomicBool::new(false) }
+        Self { source, turns: Semaphore::new(MAX_QUESTIONS), remembered: Mutex::default(), complained: Mutex::default() }
     }
 
     /// The zone of a node, if it has one and it can be found out within [`PATIENCE`].
     pub async fn find(&self, node: Option<&str>, now: Instant) -> Option<String> {
         let Some(node) = node else {
-            self.complain("unknown", "its token doesn't name its node; Kubernetes 1.30 and newer do");
+            self.complain(Cause::Unnamed, "unknown", "its token doesn't name its node; Kubernetes 1.30 and newer do");
             return None;
         };
         if let Some(zone) = self.remembered(node, now) {
@@ -70,11 +82,11 @@ impl Zones {
         let (zone, span) = match tokio::time::timeout(PATIENCE, self.fetch(node, now)).await {
             Ok(Ok(zone)) => (zone, REMEMBER),
             Ok(Err(why)) => {
-                self.complain(node, &why);
+                self.complain(Cause::Refused, node, &why);
                 (None, REMEMBER_FAILURE)
             }
             Err(_) => {
-                self.complain(node, "the API server doesn't answer");
+                self.complain(Cause::Silent, node, "the API server doesn't answer");
                 (None, REMEMBER_FAILURE)
             }
         };
@@ -106,9 +118,8 @@ impl Zones {
         }
     }
 
-    /// Once: what is wrong is wrong for all nodes alike.
-    fn complain(&self, node: &str, why: &str) {
-        if !self.complained.swap(true, Ordering::Relaxed) {
+    fn complain(&self, cause: Cause, node: &str, why: &str) {
+        if self.complained.lock().unwrap_or_else(PoisonError::into_inner).insert(cause) {
             tracing::warn!(node, why, "a sidecar's zone is unknown, so its pools can't prefer one; said once");
         }
     }
@@ -118,7 +129,7 @@ impl Zones {
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
     use super::*;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Node `node-of-X` is in zone `zone-of-X`; `broken` can't be asked, `silent` never answers, others have no zone.
     #[derive(Default)]
@@ -140,6 +151,12 @@ pub(crate) mod tests {
     fn zones() -> (Arc<FakeNodes>, Zones) {
         let nodes = Arc::new(FakeNodes::default());
         (nodes.clone(), Zones::new(nodes))
+    }
+
+    #[test]
+    fn an_empty_label_is_no_zone() {
+        let labelled = |zone: &str| zone_of(BTreeMap::from([(ZONE_LABEL.to_owned(), zone.to_owned())]));
+        assert_eq!((labelled(""), labelled("a").as_deref()), (None, Some("a")));
     }
 
     #[tokio::test]
@@ -170,6 +187,7 @@ pub(crate) mod tests {
             assert_eq!(zones.find(node, now).await, None, "{node:?}");
         }
         assert!(begun.elapsed() <= PATIENCE, "{:?}", begun.elapsed());
+        assert_eq!(zones.complained.lock().unwrap().len(), 3, "each cause is said");
         let asked = || nodes.asked.load(Ordering::Relaxed);
         assert_eq!(asked(), 3);
         zones.find(Some("broken"), now + REMEMBER_FAILURE / 2).await;
