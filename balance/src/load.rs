@@ -84,6 +84,11 @@ impl Loads {
         self.records.lock().unwrap_or_else(PoisonError::into_inner).retain(|load| Arc::strong_count(&load.0) > 1);
     }
 
+    /// How many records there are.
+    pub fn count(&self) -> usize {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     pub(crate) fn clock(&self) -> &Arc<Clock> {
         &self.clock
     }

@@ -109,7 +109,10 @@ impl Control {
     pub(crate) fn remove(&mut self, name: &PoolName, reason: &str) {
         let Some(before) = self.pools.remove(name) else { return };
         self.publish();
-        before.members.values().for_each(|member| member.retire());
+        let InUse { book, entry, members, .. } = before;
+        members.values().for_each(|member| member.retire());
+        drop((entry, members));
+        book.sweep();
         self.registry.remove(name);
         self.left_out.retain(|(pool, _)| pool != name);
         tracing::info!(pool = %name, reason, "pool removed");

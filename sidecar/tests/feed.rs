@@ -59,7 +59,8 @@ async fn the_zone_that_the_operator_says_is_preferred_and_stays_unless_another_w
         evenkeel_wire::Endpoint { zone, ..endpoint(&format!("uid-{}", backend.port()), backend.address) }
     });
     let sidecar = follow(&operator, &["shop/*"]).await;
-    for zone in [Some("a"), None] {
+    let endless = "z".repeat(64);
+    for zone in [Some("a"), None, Some(""), Some(&*endless)] {
         let mut stream = operator.stream().await;
         stream.greet("one", zone);
         stream.pool("shop/a", 5, &zoned, &listed);

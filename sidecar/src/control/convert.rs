@@ -32,6 +32,9 @@ pub(crate) fn check_policy(policy: &Policy) -> Result<(), Refusal> {
     }
     if let Some(wire::Subset { size }) = policy.subset {
         within("subset.size", size.into(), bounds::SUBSET_SIZE)?;
+        if matches!(policy.algorithm, wire::Algorithm::ConsistentHash { .. }) {
+            return Err(Refusal::Build(balance::BuildError::SubsetOfTable));
+        }
     }
     within("panicThreshold", policy.panic_threshold.into(), bounds::PERCENT)?;
     within("maxRetries", policy.retry.max_retries.into(), bounds::MAX_RETRIES)?;
@@ -57,8 +60,15 @@ fn check_algorithm(algorithm: &wire::Algorithm) -> Result<(), Refusal> {
     use wire::Algorithm::{ConsistentHash, LeastConnections, LeastCost, LeastResponseTime};
     match algorithm {
         wire::Algorithm::RoundRobin | wire::Algorithm::Random | wire::Algorithm::ResponseTimeWeighted => Ok(()),
-        LeastConnections { choice_count } | LeastResponseTime { choice_count } | LeastCost { choice_count, class: _ } => {
+        LeastConnections { choice_count } | LeastResponseTime { choice_count } => {
             within("choiceCount", (*choice_count).into(), bounds::CHOICE_COUNT)
+        }
+        LeastCost { choice_count, class } => {
+            within("choiceCount", (*choice_count).into(), bounds::CHOICE_COUNT)?;
+            match class {
+                wire::CostClass::Route { segments } => within("class.segments", (*segments).into(), bounds::ROUTE_SEGMENTS),
+                wire::CostClass::BodyLength => Ok(()),
+            }
         }
         ConsistentHash { table, keys: _, hash_balance_factor } => {
             let factor = hash_balance_factor.map_or(bounds::HASH_BALANCE_FACTOR.min, u64::from);
@@ -92,6 +102,7 @@ pub(crate) fn check_endpoints(endpoints: &[wire::Endpoint], algorithm: &wire::Al
             let (id, weight) = (endpoint.id.clone(), endpoint.weight);
             return Err(Refusal::Build(balance::BuildError::Weight { id, weight }));
         }
+        within("an endpoint's priority", endpoint.priority.into(), bounds::PRIORITY)?;
         if !ids.insert(&endpoint.id) {
             return Err(Refusal::Build(balance::BuildError::DuplicateId { id: endpoint.id.clone() }));
         }

@@ -3,7 +3,9 @@
 use super::*;
 use crate::listen::Command;
 use evenkeel_balance::{BuildError, PickArgs, SmallRng};
-use evenkeel_wire::{ActiveCheck, Algorithm, CheckKind, Endpoint, Health, Listener, Policy, PoolName, Protocol, Retry};
+use evenkeel_wire::{
+    ActiveCheck, Algorithm, CheckKind, CostClass, Endpoint, Health, Listener, Policy, PoolName, Protocol, Retry,
+};
 use std::net::TcpListener;
 use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -111,6 +113,32 @@ fn a_list_that_its_ring_cannot_hold_leaves_the_live_records_alone() {
 }
 
 #[test]
+fn a_subset_of_a_table_and_an_endless_priority_leave_the_live_records_alone() {
+    let (mut control, table) = control();
+    control.apply(&incoming()).expect("is applied");
+    let mut bad = Incoming { revision: 2, ..incoming() };
+    bad.endpoints[0].health = Health::Draining;
+    let table_of_keys = evenkeel_wire::Table::Ring { virtual_nodes: 10 };
+    let hash = Algorithm::ConsistentHash { table: table_of_keys, keys: Vec::new(), hash_balance_factor: None };
+    let policy = Policy { algorithm: hash, subset: Some(evenkeel_wire::Subset { size: 1 }), ..policy() };
+    let refusal = control.apply(&Incoming { policy, ..bad.clone() }).expect_err("is refused");
+    assert!(matches!(refusal, Refusal::Build(BuildError::SubsetOfTable)), "{refusal}");
+    bad.endpoints[1].priority = 8;
+    let refusal = control.apply(&bad).expect_err("is refused");
+    assert!(matches!(refusal, Refusal::OutOfRange { .. }), "{refusal}");
+    assert_eq!(health(&table, "up"), "Usable");
+}
+
+#[test]
+fn a_removed_pool_leaves_no_load_behind() {
+    let (mut control, _) = control();
+    control.apply(&incoming()).expect("is applied");
+    assert_eq!(control.loads.count(), 2);
+    control.remove(&pool(), "gone");
+    assert_eq!(control.loads.count(), 0);
+}
+
+#[test]
 fn work_given_through_one_pool_weighs_in_another() {
     let (mut control, table) = control();
     control.apply(&incoming()).expect("is applied");
@@ -160,12 +188,15 @@ fn a_feature_that_is_known_is_served_and_one_that_is_not_is_named() {
 fn settings_out_of_bounds_are_refused_though_the_operator_has_checked_them() {
     let (mut control, _) = control();
     let slow_start = |window_ms, min_weight_percent| Some(evenkeel_wire::SlowStart { window_ms, min_weight_percent });
+    let by_route = |segments| Algorithm::LeastCost { choice_count: 2, class: CostClass::Route { segments } };
     let policies = [
         Policy { slow_start: slow_start(999, 10), ..policy() },
         Policy { slow_start: slow_start(3_600_001, 10), ..policy() },
         Policy { slow_start: slow_start(1_000, 0), ..policy() },
         Policy { subset: Some(evenkeel_wire::Subset { size: 0 }), ..policy() },
         Policy { algorithm: Algorithm::LeastResponseTime { choice_count: 33 }, ..policy() },
+        Policy { algorithm: by_route(0), ..policy() },
+        Policy { algorithm: by_route(9), ..policy() },
     ];
     for policy in policies {
         let refusal = control.apply(&Incoming { policy: policy.clone(), ..incoming() }).expect_err("is refused");

@@ -5,6 +5,7 @@ use super::assembly::{Assembly, Change};
 use super::connect::Connection;
 use super::lines::Lines;
 use super::{FeedError, Follower};
+use evenkeel_crds::bounds;
 use evenkeel_wire::{ClientFrame, Nack, PoolName, ServerFrame};
 use h2::Ping;
 use std::convert::Infallible;
@@ -59,6 +60,7 @@ impl Follower {
             Change::None => {}
             Change::Greeted { lineage, zone } => {
                 // One that doesn't know the zone now doesn't take it away: a pod never moves.
+                let zone = zone.filter(|zone| bounds::ZONE_LENGTH.hold(zone.len() as u64));
                 if let (Some(zone), false) = (zone, self.has_own_zone) {
                     self.control.set_zone(&zone);
                 }
