@@ -2,7 +2,7 @@
 //! probing one that ends unreported gives its turn back.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::breaker::Claim;
 use crate::endpoint::Endpoint;
@@ -47,6 +47,12 @@ impl InFlight {
     pub fn answered(&mut self, now: Instant) {
         let nanos = self.endpoint.shared().clock.nanos(now);
         self.sample(nanos.saturating_sub(self.since), nanos);
+    }
+
+    /// The same where the time since the pick isn't the endpoint's alone, because its client was waited for: the answer took so long.
+    pub fn answered_after(&mut self, took: Duration, now: Instant) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.sample(took, self.endpoint.shared().clock.nanos(now));
     }
 
     /// Takes the response time, unless it has been taken.

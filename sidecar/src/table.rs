@@ -146,7 +146,7 @@ impl PoolEntry {
         self.note(worker, chosen.member(), changed, now);
     }
 
-    /// The same of its health alone: the response time is told by [`evenkeel_balance::InFlight::answered`].
+    /// The same of its health alone.
     pub(crate) fn judge(&self, worker: &Worker, chosen: &Chosen, outcome: Outcome) {
         let now = Instant::now();
         let changed = self.balance.judge(chosen.member().endpoint(), outcome, now);

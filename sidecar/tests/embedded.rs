@@ -203,7 +203,7 @@ async fn a_response_time_ends_with_the_answers_first_byte() {
 async fn an_answer_that_goes_on_for_long_was_as_quick_as_its_head() {
     let (folder, port) = (folder(), free_port().await);
     let (any, tenth): (SocketAddr, Law) = ((Ipv4Addr::LOCALHOST, 0).into(), |_| Duration::from_millis(100));
-    let [streams, thinks] = [[AT_ONCE, tenth], [|_| Duration::from_millis(20), AT_ONCE]];
+    let [streams, thinks] = [[AT_ONCE, tenth], [|_| Duration::from_millis(60), AT_ONCE]];
     let webs = [Web::start_streaming(any, streams).await, Web::start_streaming(any, thinks).await];
     let text = pool_yaml("http", port, &webs.each_ref().map(|web| web.address), BY_RESPONSE_TIME);
     let _sidecar = start(&folder, &text.replace("protocol: TCP", "protocol: HTTP")).await.expect("starts");

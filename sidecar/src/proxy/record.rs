@@ -9,7 +9,7 @@ use crate::worker::Worker;
 use evenkeel_balance::{Ejection, Outcome};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Settles the accounts of one request or connection.
 pub(crate) struct Record {
@@ -72,20 +72,35 @@ impl Record {
         self.bytes[direction as usize] += bytes;
     }
 
-    /// The endpoint's answer has begun: so long was its response time, however long the rest takes. What it says of the endpoint
-    /// is told now (if there is a rest to come) only where somebody waits for it, that is of a probing one; of others only the end
-    /// is told, lest a good beginning forgive each bad end.
-    pub(crate) fn answer_begun(&mut self, outcome: Option<Outcome>) {
+    /// The endpoint's answer has begun: so long was its response time, however long the rest takes; that of a failure says nothing.
+    /// It is `took` where the client was waited for, else the time since the pick. What the answer says of the endpoint is told now
+    /// only where somebody waits for it, that is of a probing one; of others only the end is told, lest a good beginning forgive
+    /// each bad end.
+    pub(crate) fn answer_begun(&mut self, outcome: Outcome, took: Option<Duration>) {
         let Some(Lease { chosen, reported }) = &mut self.lease else { return };
-        chosen.lease().answered(Instant::now());
-        if let (Some(outcome), None, Ejection::Probing) = (outcome, *reported, chosen.member().endpoint().ejection()) {
+        match (outcome, took) {
+            (Outcome::Success, Some(took)) => chosen.lease().answered_after(took, Instant::now()),
+            (Outcome::Success, None) => chosen.lease().answered(Instant::now()),
+            _ => {}
+        }
+        if let (None, Ejection::Probing) = (*reported, chosen.member().endpoint().ejection()) {
             self.report(outcome);
         }
     }
 
-    /// The endpoint took the connection, which is all that there is to tell of its health; its response time is still to come.
+    /// The endpoint took the connection. Told only of a probing one, as somebody waits for it: else each connect would forgive the
+    /// end without an answer that follows.
     pub(crate) fn report_connected(&mut self) {
-        if let Some(Lease { chosen, reported }) = &mut self.lease {
+        if let Some(Lease { chosen, .. }) = &self.lease
+            && chosen.member().endpoint().ejection() == Ejection::Probing
+        {
+            self.report_served();
+        }
+    }
+
+    /// The endpoint did what it is for, without an answer whose time could be taken; unless something has been told already.
+    pub(crate) fn report_served(&mut self) {
+        if let Some(Lease { chosen, reported: reported @ None }) = &mut self.lease {
             *reported = Some(Outcome::Success);
             self.pool.judge(&self.worker, chosen, Outcome::Success);
         }

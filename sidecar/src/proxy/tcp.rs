@@ -10,7 +10,7 @@ use super::record::Record;
 use crate::metrics::{Direction, OpenConnection, Side};
 use crate::table::PoolEntry;
 use crate::worker::Worker;
-use evenkeel_balance::key_hash;
+use evenkeel_balance::{Outcome, key_hash};
 use evenkeel_wire::{Algorithm, HashKey};
 use socket2::SockRef;
 use std::cell::Cell;
@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// A silent peer is asked after this long, and given up after three questions.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
@@ -53,9 +54,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAdd
     }
     let flows = [Flow::default(), Flow::default()];
     let end = tokio::select! {
-        end = both_ways(&worker, &client, &upstream, &flows, || record.answer_begun(None)) => end,
+        end = both_ways(&worker, &client, &upstream, &flows, |first| note_first(&mut record, first, &flows[0])) => end,
         () = member.gone() => Err(Flag::EndpointGone),
     };
+    match end {
+        Ok(()) => record.report_served(),
+        // Written to rather than read from when its reset was seen.
+        Err(Flag::UpstreamReset) if flows[1].moved.get() == 0 => note_first(&mut record, First::End, &flows[0]),
+        Err(_) => {}
+    }
     record.add_bytes(Direction::Upstream, flows[0].moved.get());
     record.add_bytes(Direction::Downstream, flows[1].moved.get());
     if end.is_err() {
@@ -63,6 +70,27 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAdd
         reset(&upstream);
     }
     record.set_flag(end.err().unwrap_or(Flag::None));
+}
+
+/// What came first from upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    Byte,
+    /// Its end, before the client's, or a reset.
+    End,
+}
+
+/// The response time is what passed since the last byte of the client, if it spoke first: what it was silent for before is its own.
+/// An end instead of an answer is a failure only where something was asked.
+fn note_first(record: &mut Record, first: First, up: &Flow) {
+    match first {
+        First::Byte => {
+            record.answer_begun(Outcome::Success, up.silent_for());
+            record.report(Outcome::Success);
+        }
+        First::End if up.moved.get() > 0 => record.report(Outcome::GatewayError),
+        First::End => record.report(Outcome::Cancelled),
+    }
 }
 
 /// The key of a connection: its source, if the pool hashes sources.
@@ -83,17 +111,34 @@ pub(crate) fn source_hash(source: IpAddr) -> u64 {
 #[derive(Default)]
 struct Flow {
     moved: Cell<u64>,
+    /// When bytes last moved.
+    moved_at: Cell<Option<Instant>>,
+    has_ended: Cell<bool>,
     /// Its writer takes no more for now.
     is_blocked: Cell<bool>,
 }
 
-/// `begun` is called at the first byte from upstream.
+impl Flow {
+    fn count(&self, bytes: usize) {
+        if bytes > 0 {
+            self.moved.set(self.moved.get() + bytes as u64);
+            self.moved_at.set(Some(Instant::now()));
+        }
+    }
+
+    /// How long ago bytes last moved, if any have.
+    fn silent_for(&self) -> Option<Duration> {
+        self.moved_at.get().map(|at| at.elapsed())
+    }
+}
+
+/// `told` is called at the first byte from upstream, or at an end of upstream that comes instead and before the client's.
 async fn both_ways(
     worker: &Worker,
     client: &TcpStream,
     upstream: &TcpStream,
     flows: &[Flow; 2],
-    begun: impl FnOnce(),
+    told: impl FnOnce(First),
 ) -> Result<(), Flag> {
     let blame = |broken, reader, writer| match broken {
         Broken::Read => reader,
@@ -104,9 +149,15 @@ async fn both_ways(
         pump(worker, client, upstream, up_flow, || {}).await.map_err(|broken| blame(broken, Flag::Cancelled, Flag::UpstreamReset))
     };
     let down = async {
-        pump(worker, upstream, client, down_flow, begun)
-            .await
-            .map_err(|broken| blame(broken, Flag::UpstreamReset, Flag::Cancelled))
+        let mut told = Some(told);
+        let mut tell = |first| told.take().into_iter().for_each(|told| told(first));
+        let passed = pump(worker, upstream, client, down_flow, || tell(First::Byte)).await;
+        match passed {
+            Ok(()) if up_flow.has_ended.get() => {}
+            Ok(()) | Err(Broken::Read) => tell(First::End),
+            Err(Broken::Write) => {}
+        }
+        passed.map_err(|broken| blame(broken, Flag::UpstreamReset, Flag::Cancelled))
     };
     let (mut up, mut down) = (pin!(up), pin!(down));
     tokio::select! {
@@ -151,6 +202,7 @@ async fn silence(flow: &Flow) {
 }
 
 /// Which end broke.
+#[derive(Clone, Copy)]
 enum Broken {
     Read,
     Write,
@@ -169,15 +221,18 @@ async fn pump(worker: &Worker, from: &TcpStream, to: &TcpStream, flow: &Flow, be
             begun();
         }
         match passed {
-            Passed::All(bytes) => flow.moved.set(flow.moved.get() + bytes as u64),
+            Passed::All(bytes) => flow.count(bytes),
             Passed::Part { bytes, rest } => {
-                flow.moved.set(flow.moved.get() + bytes as u64);
+                flow.count(bytes);
                 flow.is_blocked.set(true);
-                write_all(from, to, &rest, &flow.moved).await?;
+                write_all(from, to, &rest, flow).await?;
                 flow.is_blocked.set(false);
             }
             Passed::Nothing => {}
-            Passed::End => return SockRef::from(to).shutdown(Shutdown::Write).map_err(|_| Broken::Write),
+            Passed::End => {
+                flow.has_ended.set(true);
+                return SockRef::from(to).shutdown(Shutdown::Write).map_err(|_| Broken::Write);
+            }
         }
         // The socket may be ready for ever; others on this worker want their turn.
         tokio::task::coop::consume_budget().await;
@@ -214,7 +269,7 @@ fn try_write(to: &TcpStream, bytes: &[u8]) -> Result<usize, Broken> {
 
 /// Under back-pressure: only now does the connection own a buffer, and nothing more is read until it is empty. Meanwhile
 /// only an error says that `from` was reset.
-async fn write_all(from: &TcpStream, to: &TcpStream, mut rest: &[u8], moved: &Cell<u64>) -> Result<(), Broken> {
+async fn write_all(from: &TcpStream, to: &TcpStream, mut rest: &[u8], flow: &Flow) -> Result<(), Broken> {
     while !rest.is_empty() {
         tokio::select! {
             biased;
@@ -222,7 +277,7 @@ async fn write_all(from: &TcpStream, to: &TcpStream, mut rest: &[u8], moved: &Ce
             _ = from.ready(Interest::ERROR) => return Err(Broken::Read),
         }
         let written = try_write(to, rest)?;
-        moved.set(moved.get() + written as u64);
+        flow.count(written);
         rest = &rest[written..];
     }
     Ok(())

@@ -14,7 +14,7 @@ pub(super) fn of(class: &CostClass, request: &Request, buf: &[u8]) -> u64 {
             let (method, path) = (request.method_text.of(buf), request.target.path.of(buf));
             key_hash(route(path, segments)) ^ key_hash(method).rotate_left(32)
         }
-        CostClass::BodyLength => key_hash(&[magnitude(request.body)]),
+        CostClass::BodyLength => of_magnitude(magnitude(request.body)),
     }
 }
 
@@ -25,6 +25,11 @@ fn route(path: &[u8], segments: u32) -> &[u8] {
     let end = slashes.map(|(at, _)| at).nth(segments as usize).unwrap_or(path.len());
     let route = &path[..end];
     route.strip_suffix(b"/").unwrap_or(route)
+}
+
+/// Costs are kept by the hash's top byte: as that, no two magnitudes share a place.
+fn of_magnitude(magnitude: u8) -> u64 {
+    u64::from(magnitude) << 56
 }
 
 /// How many bits the length has.
@@ -68,5 +73,11 @@ mod tests {
         let distinct: std::collections::BTreeSet<_> = apart.into_iter().collect();
         assert_eq!(distinct.len(), apart.len());
         assert_eq!(of(""), length(0));
+    }
+
+    #[test]
+    fn no_two_magnitudes_share_a_place_of_costs() {
+        let places: std::collections::BTreeSet<_> = (0..=UNKNOWN_LENGTH).map(|magnitude| of_magnitude(magnitude) >> 56).collect();
+        assert_eq!(places.len(), usize::from(UNKNOWN_LENGTH) + 1);
     }
 }

@@ -65,6 +65,10 @@ pub(super) struct Exchange<'a> {
     upstream: &'a mut Upstream,
     upload: Upload,
     sent: Sent,
+    /// Not even the head has left yet.
+    nothing_moved: bool,
+    /// When the last of the request left; absent if it left along with the head.
+    asked: Option<Instant>,
     half_closed: bool,
     download: Download,
 }
@@ -82,12 +86,17 @@ impl<'a> Exchange<'a> {
     /// `upload` has taken what was there of the body; the head is in `ends.up`.
     pub(super) fn new(ends: Ends<'a>, upstream: &'a mut Upstream, request: &Request, upload: Upload, keep_alive: bool) -> Self {
         let download = Download::new(request, keep_alive);
-        Self { ends, upstream, upload, sent: Sent::Partly, half_closed: false, download }
+        Self { ends, upstream, upload, sent: Sent::Partly, nothing_moved: true, asked: None, half_closed: false, download }
     }
 
     /// The answer's plan, if one has begun.
     pub(super) fn response(&self) -> Option<&Response> {
         self.download.response()
+    }
+
+    /// How long after the last of the request the answer began, if the client had to be waited for; to be asked when it begins.
+    pub(super) fn answered_after(&self) -> Option<Duration> {
+        self.asked.map(|asked| asked.elapsed())
     }
 
     /// Whether the client may send another request: told so, and nothing of this one is left unread.
@@ -133,7 +142,11 @@ impl<'a> Exchange<'a> {
         let mut moved = false;
         let polled = self.upload.poll(cx, ends, &mut moved);
         // Once the answer has begun, only the answer's progress counts.
-        *progress |= moved && self.download.response().is_none();
+        moved &= self.download.response().is_none();
+        *progress |= moved;
+        if moved && !std::mem::take(&mut self.nothing_moved) {
+            self.asked = Some(Instant::now());
+        }
         polled.map(|result| match result {
             Ok(()) => {
                 self.sent = Sent::Wholly;

@@ -19,6 +19,7 @@ use evenkeel_wire::{Algorithm, HashKey, RetryOn};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -169,7 +170,9 @@ impl Connection {
             let polled = exchange.poll(cx);
             if let (false, Some(response)) = (begun, exchange.response()) {
                 begun = true;
-                record.answer_begun(polled.is_pending().then(|| outcome_of(response.status)));
+                if !matches!(polled, Poll::Ready(Err(_))) {
+                    record.answer_begun(outcome_of(response.status), exchange.answered_after());
+                }
             }
             polled
         });
