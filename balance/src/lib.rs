@@ -19,7 +19,7 @@
 //! | [`LeastExpectedTime`](Algorithm::LeastExpectedTime) | the same, and few enough requests for each probe that a reply is old when it is used | the same | ADR 8 |
 //! | [`Packing`](Algorithm::Packing) | as few busy endpoints as possible, the others idle to be taken away | O(full ones) | HAProxy's "first" |
 //! | [`ConsistentHash`](Algorithm::ConsistentHash), [`Table::Ring`] | a key should meet the same endpoint again: caches, sessions; a new member takes 1/n of the keys and no other key moves; shares differ by some 8 % | O(1); 9 bytes a point | Karger et al., "Consistent hashing and random trees", STOC 1997 |
-//! | the same, [`Table::Maglev`] | shares equal to within one slot, and the quickest; but with each change some 0.5 % of the other keys move too | O(1); 64 or 128 KiB a pool | Eisenbud et al., "Maglev", NSDI 2016 |
+//! | the same, [`Table::Maglev`] | shares equal to within one slot, and the quickest; but with each change fewer than 1 % of the other keys move too | O(1); 64 or 128 KiB a pool | Eisenbud et al., "Maglev", NSDI 2016 |
 //! | the same, [`Table::Rendezvous`] | few endpoints: exact shares in the long run, no other key moves, next to no memory | O(n) | Thaler, Ravishankar, IEEE/ACM ToN 1998; weights: Schindelhauer, Schomaker, SPAA 2005 |
 //! | each with `hash_balance_factor` c | as before, but one hot key mustn't drown its owner: nobody gets over c times its share | O(1) mostly if the owner has room, else one sum over n | Mirrokni, Thorup, Zadimoghaddam, "Consistent hashing with bounded loads", SODA 2018; overflow by rehashing: Chen, Coleman, Shrivastava, "Revisiting consistent hashing with bounded loads", AAAI 2021 |
 //!
