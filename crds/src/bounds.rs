@@ -52,6 +52,8 @@ pub const HASH_KEYS: Bounds = Bounds::new(1, 4);
 pub const HASH_BALANCE_FACTOR: Bounds = Bounds::new(100, 10_000);
 /// Ring points of an endpoint of weight 100.
 pub const VIRTUAL_NODES: Bounds = Bounds::new(1, 1_000);
+/// The most points of all endpoints of a ring.
+pub const RING_POINTS: u64 = 1 << 22;
 /// Slots of a Maglev table; only primes are.
 pub const TABLE_SIZE: Bounds = Bounds::new(2, 5_000_011);
 /// The most endpoints that Rendezvous is for: each pick asks all.

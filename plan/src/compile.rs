@@ -9,10 +9,9 @@ mod spread;
 
 use crate::Rejection;
 use evenkeel_crds::bounds;
-use evenkeel_crds::pool::{self, Consumers, FromNamespaces, PoolSpec, Retry, RetryOn};
+use evenkeel_crds::pool::{self, Consumers, FromNamespaces, PoolSpec, Retry, RetryOn, Timeouts, ZoneAware};
 use evenkeel_wire as wire;
 use rule::{at, form, unique, within};
-use spread::Spread;
 
 /// Where a spec is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,16 +33,30 @@ pub struct Compiled {
 
 /// Makes a policy of a spec, defaults filled in, or says which rule it breaks first.
 pub fn compile(spec: &PoolSpec, generation: i64, mode: Mode) -> Result<Compiled, Rejection> {
-    let PoolSpec { listeners, consumers, sources, algorithm, health_check, retry, timeouts, .. } = spec;
+    let PoolSpec {
+        listeners,
+        consumers,
+        sources,
+        algorithm,
+        slow_start,
+        zone_aware,
+        subsetting,
+        health_check,
+        retry,
+        timeouts: Timeouts { connect },
+    } = spec;
     let mut warnings = Vec::new();
     let listeners = compile_listeners(listeners)?;
     check_consumers(consumers, mode, &mut warnings)?;
     sources::check(sources, mode)?;
     let algorithm = algorithm::compile(algorithm)?;
-    let Spread { slow_start, zone_aware, subset } = spread::compile(spec, &algorithm)?;
+    let slow_start = slow_start.as_ref().map(spread::compile_slow_start).transpose()?;
+    let subset = subsetting.as_ref().map(spread::compile_subset).transpose()?;
+    let zone_aware = zone_aware.as_ref().is_some_and(|ZoneAware {}| true);
+    spread::check(zone_aware, subset, &algorithm)?;
     let (active, passive) = health::compile(health_check)?;
     let retry = compile_retry(retry, &mut warnings)?;
-    let connect = rule::time("spec.timeouts.connect", timeouts.connect, bounds::CONNECT_TIMEOUT)?;
+    let connect = rule::time("spec.timeouts.connect", *connect, bounds::CONNECT_TIMEOUT)?;
     if listeners.is_empty() {
         warnings.push("spec.listeners is empty: no sidecar listens for this pool".into());
     }

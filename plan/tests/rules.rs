@@ -147,6 +147,8 @@ fn priority_is_a_required_feature_and_preferences_are_not() {
     let policy = |body: &str| compile(&spec(body), 1, Mode::Cluster).expect("accepted").policy;
     let two = "  sources: [{name: a, service: {name: a}}, {name: b, priority: 1, service: {name: b}}]\n";
     assert_eq!(policy(two).requires, [wire::feature::PRIORITY]);
+    let alike = two.replace("{name: a,", "{name: a, priority: 1,");
+    assert_eq!(policy(&alike).requires, Vec::<String>::new(), "all alike is as good as none");
     let soft = policy(&format!("{SERVICE}  slowStart: {{}}\n  zoneAware: {{}}\n  subsetting: {{size: 3}}\n"));
     assert_eq!(soft.requires, Vec::<String>::new());
     assert_eq!(soft.slow_start, Some(wire::SlowStart { window_ms: 30_000, min_weight_percent: 10 }));
@@ -184,6 +186,17 @@ fn what_the_list_leaves_without_effect_is_said() {
     assert_eq!(said(&hash("{type: Rendezvous}"), 1_000, None), "");
     assert!(said(&hash("{type: Maglev, maglev: {tableSize: 3}}"), 4, None).contains("more than its 3"));
     assert_eq!(said(&hash("{type: Ring}"), 1_001, None), "");
+    let ring = hash("{type: Ring, ring: {virtualNodes: 1000}}");
+    assert!(said(&ring, 4_195, None).contains("4195000 points are more than its 4194304"), "{}", said(&ring, 4_195, None));
+    assert_eq!(said(&ring, 4_194, None), "");
+    let replaced = |table: &str, count: usize| {
+        let policy = compile(&spec(&format!("{SERVICE}{}", hash(table))), 1, Mode::Cluster).expect("accepted").policy;
+        let list: Vec<_> = (0..count).map(|n| wire::Endpoint { ring_key: (n / 2).to_string(), ..endpoint(n, None) }).collect();
+        remarks(&policy, &list).join("; ")
+    };
+    assert_eq!(replaced("{type: Maglev, maglev: {tableSize: 3}}", 6), "", "two of one ring key share a place");
+    assert!(replaced("{type: Maglev, maglev: {tableSize: 3}}", 7).contains("4 endpoints are more than its 3"));
+    assert_eq!(replaced("{type: Ring, ring: {virtualNodes: 1000}}", 8_000), "");
 }
 
 #[test]

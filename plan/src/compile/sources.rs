@@ -17,7 +17,7 @@ pub(super) fn check(sources: &[Source], mode: Mode) -> Result<(), Rejection> {
 
 /// What sidecars must know to tell primaries from backups; nothing where all are alike.
 pub(super) fn requires(sources: &[Source]) -> Vec<String> {
-    match sources.iter().any(|source| source.priority > 0) {
+    match sources.windows(2).any(|pair| pair[0].priority != pair[1].priority) {
         true => vec![wire::feature::PRIORITY.into()],
         false => Vec::new(),
     }

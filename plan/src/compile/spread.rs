@@ -3,40 +3,29 @@
 use super::rule::{time, within};
 use crate::Rejection;
 use evenkeel_crds::bounds;
-use evenkeel_crds::pool::{PoolSpec, SlowStart, Subsetting, ZoneAware};
+use evenkeel_crds::pool::{SlowStart, Subsetting};
 use evenkeel_wire as wire;
 
-/// The three settings as sidecars are told.
-pub(super) struct Spread {
-    pub(super) slow_start: Option<wire::SlowStart>,
-    pub(super) zone_aware: bool,
-    pub(super) subset: Option<wire::Subset>,
-}
-
-pub(super) fn compile(spec: &PoolSpec, algorithm: &wire::Algorithm) -> Result<Spread, Rejection> {
-    let PoolSpec { slow_start, zone_aware, subsetting, .. } = spec;
+/// Refuses what doesn't go with a consistent table.
+pub(super) fn check(zone_aware: bool, subset: Option<wire::Subset>, algorithm: &wire::Algorithm) -> Result<(), Rejection> {
     let hashes = matches!(algorithm, wire::Algorithm::ConsistentHash { .. });
-    if let (Some(ZoneAware {}), true) = (zone_aware, hashes) {
+    if zone_aware && hashes {
         return Err(Rejection::NotWithHash { field: "spec.zoneAware", why: "a key's owner may be in any zone" });
     }
-    if subsetting.is_some() && hashes {
+    if subset.is_some() && hashes {
         return Err(Rejection::NotWithHash { field: "spec.subsetting", why: "each sidecar would have owners of its own" });
     }
-    Ok(Spread {
-        slow_start: slow_start.as_ref().map(compile_slow_start).transpose()?,
-        zone_aware: zone_aware.is_some(),
-        subset: subsetting.as_ref().map(compile_subset).transpose()?,
-    })
+    Ok(())
 }
 
-fn compile_slow_start(slow_start: &SlowStart) -> Result<wire::SlowStart, Rejection> {
+pub(super) fn compile_slow_start(slow_start: &SlowStart) -> Result<wire::SlowStart, Rejection> {
     let SlowStart { window, min_weight_percent } = slow_start;
     let window_ms = time("spec.slowStart.window", *window, bounds::SLOW_START)?;
     within("spec.slowStart.minWeightPercent", *min_weight_percent, bounds::MIN_WEIGHT_PERCENT)?;
     Ok(wire::SlowStart { window_ms, min_weight_percent: *min_weight_percent })
 }
 
-fn compile_subset(subsetting: &Subsetting) -> Result<wire::Subset, Rejection> {
+pub(super) fn compile_subset(subsetting: &Subsetting) -> Result<wire::Subset, Rejection> {
     let Subsetting { size } = subsetting;
     within("spec.subsetting.size", *size, bounds::SUBSET_SIZE)?;
     Ok(wire::Subset { size: *size })
