@@ -97,13 +97,17 @@ fn incoming(document: Document, generation: u32) -> Result<Incoming, Rejection> 
 
 /// Puts the pools of the first reading into use; the first refusal ends it.
 pub(crate) fn begin(control: &mut Control, pools: Vec<Incoming>) -> Result<(), (PoolName, Box<Refusal>)> {
+    note_no_zone(control, &pools);
     for pool in pools {
-        if pool.policy.zone_aware && control.rules.zone.is_none() {
-            tracing::warn!(pool = %pool.name, "spec.zoneAware has no effect: this process has no zone; give it with --zone");
-        }
         control.apply(&pool).map_err(|refusal| (pool.name, refusal.into()))?;
     }
     Ok(())
+}
+
+fn note_no_zone(control: &Control, pools: &[Incoming]) {
+    for pool in pools.iter().filter(|pool| pool.policy.zone_aware && control.rules.zone.is_none()) {
+        tracing::warn!(pool = %pool.name, "spec.zoneAware has no effect: this process has no zone; give it with --zone");
+    }
 }
 
 /// Follows the checks, and the files at each signal, until dropped.
@@ -118,6 +122,7 @@ pub(crate) async fn run(mut control: Control, files: Vec<PathBuf>, seed: u64, mu
                 generation += 1;
                 match load(&files, generation) {
                     Ok(pools) => {
+                        note_no_zone(&control, &pools);
                         for (name, refusal) in converge(&mut control, pools) {
                             tracing::error!(pool = %name, error = %refusal, "pool refused; it stays as it was");
                         }
