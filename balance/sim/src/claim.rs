@@ -55,8 +55,30 @@ pub struct Check {
     pub limit: String,
     /// What it is.
     pub seen: String,
-    /// Whether that is good.
-    pub holds: bool,
+    /// What that means.
+    pub judged: Judged,
+}
+
+/// What a figure means for its claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judged {
+    /// It is what it must be.
+    Holds,
+    /// It isn't, and that is news: the run fails.
+    Broken,
+    /// It isn't, and was never: a goal that is missed in the open.
+    Missed,
+}
+
+impl Judged {
+    /// As pages and logs say it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Holds => "holds",
+            Self::Broken => "broken",
+            Self::Missed => "missed",
+        }
+    }
 }
 
 impl Verdict {
@@ -77,7 +99,14 @@ impl Verdict {
 
     /// Anything else.
     pub fn check(&mut self, what: impl Into<String>, limit: impl Into<String>, seen: impl Into<String>, holds: bool) {
-        self.checks.push(Check { what: what.into(), limit: limit.into(), seen: seen.into(), holds });
+        let judged = if holds { Judged::Holds } else { Judged::Broken };
+        self.checks.push(Check { what: what.into(), limit: limit.into(), seen: seen.into(), judged });
+    }
+
+    /// A figure that should not be greater and is known to be: said with the others, and no reason for the run to fail.
+    pub fn known_above(&mut self, what: impl Into<String>, seen: f64, limit: f64) {
+        let judged = if seen <= limit { Judged::Holds } else { Judged::Missed };
+        self.checks.push(Check { what: what.into(), limit: format!("≤ {}", figure(limit)), seen: figure(seen), judged });
     }
 
     /// A paragraph of what it means.
@@ -85,9 +114,9 @@ impl Verdict {
         self.notes.push(text.into());
     }
 
-    /// Whether every figure is good; a claim without figures isn't.
+    /// Whether no figure is broken; a claim without figures is.
     pub fn holds(&self) -> bool {
-        !self.checks.is_empty() && self.checks.iter().all(|check| check.holds)
+        !self.checks.is_empty() && self.checks.iter().all(|check| check.judged != Judged::Broken)
     }
 }
 

@@ -60,8 +60,7 @@ fn run_all(options: &Options) -> Vec<(Claim, Verdict)> {
         let verdict = (claim.run)(&Seeds::new(options.seeds, options.jobs, claim.name));
         println!("{} ({:.1} s)", claim.name, began.elapsed().as_secs_f64());
         for check in &verdict.checks {
-            let word = if check.holds { "holds " } else { "BROKEN" };
-            println!("  {word} {}: {} (must be {})", check.what, check.seen, check.limit);
+            println!("  {:<6} {}: {} (must be {})", check.judged.as_str(), check.what, check.seen, check.limit);
         }
         if !options.all {
             verdict.tables.iter().for_each(|table| println!("\n{}", table.markdown()));
