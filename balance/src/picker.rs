@@ -22,9 +22,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::breaker::Claim;
+use crate::config::BuildError;
 use crate::endpoint::Endpoint;
 use crate::lease::InFlight;
-use crate::pool::{BuildError, Pick, PickArgs, PickReason};
+use crate::pick::{Pick, PickArgs, PickReason};
 use crate::rng::Rng;
 use crate::slow_start::SlowStart;
 use crate::standing::{Cache, Mode, Standing};

@@ -1,20 +1,20 @@
 //! A pool as an immutable snapshot: members in canonical order, configuration, derived tables. Picks take no lock and no memory;
 //! all that lives is on the endpoints. A new list, weight or policy is a new pool over the same records.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::breaker::{EjectReason, Outcome, Passive, Transition, Wish};
 use crate::clock::nanos_since;
+use crate::config::{BuildError, Config};
 use crate::endpoint::{Endpoint, Health, Shared};
 use crate::lease::InFlight;
-use crate::picker::{Algorithm, Choice, Hunt, Picker};
+use crate::pick::{NoEndpoint, Pick, PickArgs};
+use crate::picker::{Choice, Hunt, Picker};
 use crate::prequal::ProbeAnswer;
 use crate::rng::{Rng, SmallRng};
-use crate::slow_start::SlowStart;
 use crate::standing::{Cache, Mode, Ranking, Rules, Standing};
-use crate::subset::{self, Subset};
+use crate::subset;
 use crate::sync::{Mutex, PoisonError};
 use crate::zone;
 
@@ -22,235 +22,6 @@ use crate::zone;
 const MAX_RECOUNTS: usize = 4;
 /// Members that are looked up by their pointers before their names are compared.
 const BY_POINTER: usize = 256;
-
-/// What a pool does, apart from whom it has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// How an endpoint is chosen.
-    pub algorithm: Algorithm,
-    /// Below this percentage of usable members all are used; exactly at it, not. 0: never.
-    pub panic_threshold: u8,
-    /// Passive ejection; absent: off, and breakers that other pools opened are ignored.
-    pub passive: Option<Passive>,
-    /// How new endpoints grow into their weight; absent: they have it at once.
-    pub slow_start: Option<SlowStart>,
-    /// The balancer's own zone, if it is to be preferred. Consistent tables and probing ignore it.
-    pub zone: Option<String>,
-    /// Which part of the members this balancer uses; absent: all. Not with a consistent table.
-    pub subset: Option<Subset>,
-}
-
-impl Config {
-    /// This algorithm; panic below 50 %, all else off.
-    pub fn new(algorithm: Algorithm) -> Self {
-        Self { algorithm, panic_threshold: 50, passive: None, slow_start: None, zone: None, subset: None }
-    }
-
-    fn check(&self) -> Result<(), BuildError> {
-        let within = |setting: &'static str, value: u32, least: u32, most: u32| {
-            if (least..=most).contains(&value) { Ok(()) } else { Err(BuildError::Setting { setting, value, least, most }) }
-        };
-        within("panic threshold", self.panic_threshold.into(), 0, 100)?;
-        if let Some(passive) = &self.passive {
-            within("ejection cap", passive.max_ejection_percent.into(), 0, 100)?;
-        }
-        if let Some(slow_start) = &self.slow_start {
-            within("least weight in slow start", slow_start.min_weight_percent.into(), 1, 100)?;
-        }
-        if let Algorithm::Packing { limit } = self.algorithm {
-            within("packing limit", limit, 1, u32::MAX)?;
-        }
-        if let Some(subset) = &self.subset {
-            within("subset size", subset.size, 1, u32::MAX)?;
-            if matches!(self.algorithm, Algorithm::ConsistentHash { .. }) {
-                return Err(BuildError::SubsetOfTable);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Why a pool cannot be built.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BuildError {
-    /// Two members are the same endpoint.
-    DuplicateId {
-        /// Which.
-        id: String,
-    },
-    /// A weight outside 1–1000.
-    Weight {
-        /// Whose.
-        id: String,
-        /// What it says.
-        weight: u16,
-    },
-    /// Members from different books.
-    TwoBooks,
-    /// A setting out of its range.
-    Setting {
-        /// Which.
-        setting: &'static str,
-        /// What it says.
-        value: u32,
-        /// The least that it may be.
-        least: u32,
-        /// The most.
-        most: u32,
-    },
-    /// A subset for a consistent table: balancers with different subsets couldn't agree on owners.
-    SubsetOfTable,
-    /// No points, or too many.
-    RingPoints {
-        /// How many there would be.
-        points: u64,
-    },
-    /// A Maglev table's size that isn't a prime, or too big.
-    TableSize {
-        /// What it says.
-        size: u32,
-    },
-    /// More ring keys than slots: some endpoints would own nothing.
-    TableTooSmall {
-        /// Slots.
-        size: u32,
-        /// Distinct ring keys.
-        endpoints: usize,
-    },
-    /// A rendezvous asks every member at each pick: too many.
-    TooManyForRendezvous {
-        /// How many members there are.
-        endpoints: usize,
-    },
-    /// A load factor below 100 %: not even an even spread would fit.
-    BalanceFactor {
-        /// What it says.
-        percent: u32,
-    },
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DuplicateId { id } => write!(f, "endpoint {id} is in the list twice: leave one out"),
-            Self::Weight { id, weight } => write!(f, "endpoint {id} has weight {weight}: use 1 to 1000"),
-            Self::TwoBooks => write!(f, "members come from different books: build a pool from one"),
-            Self::Setting { setting, value, least, most } => write!(f, "{setting} is {value}: use {least} to {most}"),
-            Self::SubsetOfTable => {
-                write!(f, "a consistent table needs all endpoints: leave the subset out, or take another algorithm")
-            }
-            Self::RingPoints { points } => {
-                let most = crate::picker::ring::MAX_POINTS;
-                write!(f, "the ring would have {points} points: use 1 to {most}, by virtualNodes and weights")
-            }
-            Self::TableSize { size } => {
-                let (prime, most) = (crate::picker::maglev::next_prime(*size), crate::picker::maglev::MAX_SIZE);
-                write!(f, "the table size is {size}: use a prime up to {most}, for example {prime}")
-            }
-            Self::TableTooSmall { size, endpoints } => {
-                write!(f, "{endpoints} endpoints don't fit a table of {size} slots: use a larger prime, best 100 times as many")
-            }
-            Self::TooManyForRendezvous { endpoints } => {
-                let most = crate::picker::rendezvous::MAX_MEMBERS;
-                write!(f, "{endpoints} endpoints are too many for a rendezvous: over {most} use a ring or Maglev table")
-            }
-            Self::BalanceFactor { percent } => write!(f, "hashBalanceFactor is {percent}: use at least 100"),
-        }
-    }
-}
-
-impl std::error::Error for BuildError {}
-
-/// What a pick may go by.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct PickArgs<'a> {
-    /// The hash of the request's key, by [`crate::key_hash`].
-    pub key: Option<u64>,
-    /// The hash of the request's cost class, by [`crate::key_hash`]: requests of one class cost about the same.
-    pub class: Option<u64>,
-    /// Endpoints that this request tried; none is picked again.
-    pub tried: &'a [Arc<Endpoint>],
-}
-
-/// A choice.
-#[derive(Debug)]
-pub struct Pick {
-    /// Counts 1 on the endpoint until dropped.
-    pub lease: InFlight,
-    /// Why this one.
-    pub reason: PickReason,
-}
-
-/// Why an endpoint was picked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PickReason {
-    /// Its turn.
-    RoundRobin,
-    /// Drawn at random.
-    Random,
-    /// The first with room.
-    Packed,
-    /// By replies to probes.
-    Probed,
-    /// Less loaded than the others drawn.
-    LeastLoaded,
-    /// Owns the key: the first usable one of the key's sequence.
-    Owner,
-    /// A later one of the key's sequence: bounded load passed the owner.
-    Overflow,
-    /// The request has no key.
-    Fallback,
-    /// Too few usable ones, or all ejected: all are used.
-    Panic,
-    /// The own zone is preferred, but has nobody, or is slower than others: it goes to another.
-    Spill,
-    /// The one probing request of an open breaker.
-    Probe,
-    /// Only draining ones are left.
-    LastResort,
-}
-
-impl PickReason {
-    /// The word for labels and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "RoundRobin",
-            Self::Random => "Random",
-            Self::Packed => "Packed",
-            Self::Probed => "Probed",
-            Self::LeastLoaded => "LeastLoaded",
-            Self::Owner => "Owner",
-            Self::Overflow => "Overflow",
-            Self::Fallback => "Fallback",
-            Self::Panic => "Panic",
-            Self::Spill => "Spill",
-            Self::Probe => "Probe",
-            Self::LastResort => "LastResort",
-        }
-    }
-}
-
-/// Why there is no choice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum NoEndpoint {
-    /// The pool has no members.
-    Empty,
-    /// None of its members may be used.
-    NoneUsable,
-    /// This request has tried all that may be used.
-    AllTried,
-}
-
-impl NoEndpoint {
-    /// The word for labels and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Empty => "Empty",
-            Self::NoneUsable => "NoneUsable",
-            Self::AllTried => "AllTried",
-        }
-    }
-}
 
 /// How a member stands in a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

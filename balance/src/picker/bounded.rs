@@ -8,9 +8,10 @@
 use std::sync::Arc;
 
 use super::{Choice, Hunt, least};
+use crate::config::BuildError;
 use crate::endpoint::Endpoint;
 use crate::load::Ended;
-use crate::pool::{BuildError, PickReason};
+use crate::pick::PickReason;
 use crate::rng::Rng;
 use crate::sync::atomic::{
     AtomicU64,

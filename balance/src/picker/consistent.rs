@@ -9,8 +9,8 @@ use super::maglev::{self, Maglev};
 use super::rendezvous::{self, Rendezvous};
 use super::ring::{self, Ring};
 use super::{Choice, Hunt, Table};
+use crate::config::BuildError;
 use crate::endpoint::Endpoint;
-use crate::pool::BuildError;
 use crate::rng::Rng;
 
 #[derive(Debug)]

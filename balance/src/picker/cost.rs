@@ -7,7 +7,7 @@ use super::draw::{self, Score};
 use super::{Choice, Hunt};
 use crate::cost::Costs;
 use crate::endpoint::Endpoint;
-use crate::pool::PickReason;
+use crate::pick::PickReason;
 use crate::rng::Rng;
 
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,7 @@
 //! are without replacement, so that with two candidates the better one always wins; of equals each wins as often.
 
 use super::{Choice, Hunt};
-use crate::pool::PickReason;
+use crate::pick::PickReason;
 use crate::rng::{Rng, SmallRng};
 
 /// Up to as many distinct draws are made by rejection; more go through a scan.

@@ -3,7 +3,7 @@
 
 use super::draw::{self, Score};
 use super::{Choice, Hunt};
-use crate::pool::PickReason;
+use crate::pick::PickReason;
 use crate::rng::Rng;
 
 #[derive(Debug, Clone, Copy)]

@@ -5,8 +5,8 @@
 use std::ops::Range;
 
 use super::owners::{Firsts, Group, Numbers, Walk, groups};
+use crate::config::BuildError;
 use crate::hash::turn_hashes;
-use crate::pool::BuildError;
 
 /// The most slots: 10 MB, and the limit that others have.
 pub(crate) const MAX_SIZE: u32 = 5_000_011;

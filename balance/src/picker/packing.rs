@@ -3,7 +3,7 @@
 
 use super::draw;
 use super::{Choice, Hunt, least};
-use crate::pool::PickReason;
+use crate::pick::PickReason;
 use crate::rng::Rng;
 
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 
 use super::{Choice, Hunt, least};
 use crate::endpoint::Endpoint;
-use crate::pool::PickReason;
+use crate::pick::PickReason;
 use crate::prequal::{PROBES, ProbeAnswer, Replies, Reply, SLOTS, reuse};
 use crate::rng::Rng;
 

@@ -2,7 +2,7 @@
 //! or grows in slow start, counts for the very next pick and equal weights cost one draw.
 
 use super::{Choice, Hunt};
-use crate::pool::PickReason;
+use crate::pick::PickReason;
 use crate::rng::Rng;
 
 /// Draws before the weights are summed up: as many as a few heavy ones among many light ones need.

@@ -5,8 +5,8 @@
 use std::cmp::{Ordering, Reverse};
 
 use super::owners::{Firsts, groups};
+use crate::config::BuildError;
 use crate::hash::{member_hash, pair_hash};
-use crate::pool::BuildError;
 
 /// The most members: a pick asks them all.
 pub(crate) const MAX_MEMBERS: usize = 1_000;

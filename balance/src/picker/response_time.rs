@@ -4,7 +4,7 @@
 use super::draw::{self, Score};
 use super::{Choice, Hunt};
 use crate::load::{PEAK_DECAY, decay};
-use crate::pool::PickReason;
+use crate::pick::PickReason;
 use crate::rng::Rng;
 
 /// What an endpoint without an answer yet counts for, in microseconds: Linkerd's default.

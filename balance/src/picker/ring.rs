@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::owners::{Firsts, Group, Walk, groups};
+use crate::config::BuildError;
 use crate::hash::point_hash;
-use crate::pool::BuildError;
 
 /// The most points of a ring: 36 MiB of tables.
 pub(crate) const MAX_POINTS: u64 = 1 << GROUP_BITS;

@@ -3,7 +3,7 @@
 //! that changes changes the very next lap. What is kept between picks is one number, shared by all snapshots of a book.
 
 use super::{Choice, Hunt, random};
-use crate::pool::PickReason;
+use crate::pick::PickReason;
 use crate::rng::{Rng, SmallRng};
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
