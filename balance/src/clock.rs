@@ -10,6 +10,7 @@ pub(crate) struct Clock {
 }
 
 /// Nanoseconds from an origin; 0 for what was before it.
+#[inline]
 pub(crate) fn nanos_since(origin: Instant, now: Instant) -> u64 {
     let since = now.saturating_duration_since(origin);
     since.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(since.subsec_nanos())).min(LATEST)

@@ -57,11 +57,17 @@ impl Cache {
 
     /// The standing as of `epoch`, counted anew if the last one is older; and whether it is that old one all the same, because
     /// another worker is counting.
+    #[inline]
     pub(crate) fn get(&self, epoch: u64, members: &[Arc<Endpoint>], rules: &Rules) -> (Standing, bool) {
         let (counted, standing) = self.read();
         if counted == epoch {
             return (standing, false);
         }
+        self.count_anew(epoch, standing, members, rules)
+    }
+
+    #[cold]
+    fn count_anew(&self, epoch: u64, standing: Standing, members: &[Arc<Endpoint>], rules: &Rules) -> (Standing, bool) {
         let Ok(_guard) = self.counting.try_lock() else { return (standing, true) };
         let version = self.version.load(Relaxed) + 1;
         let slot = (version & 1) as usize;
@@ -79,10 +85,12 @@ impl Cache {
     }
 
     /// The member at a place of the standing's list.
+    #[inline]
     pub(crate) fn member(&self, standing: &Standing, place: usize) -> usize {
         self.lists[standing.list][place].load(Relaxed) as usize
     }
 
+    #[inline]
     fn read(&self) -> (u64, Standing) {
         loop {
             let version = self.version.load(Acquire);
@@ -205,6 +213,7 @@ impl Filler<'_> {
 }
 
 impl Slot {
+    #[inline]
     fn get(&self, list: usize) -> (u64, Standing) {
         let kind = self.kind.load(Relaxed);
         let standing = Standing {
