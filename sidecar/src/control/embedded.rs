@@ -165,6 +165,49 @@ fn converge(control: &mut Control, mut pools: Vec<Incoming>) -> Vec<(PoolName, R
 mod tests {
     use super::*;
     use crate::control::tests::{control, free_port, listening};
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    /// What is logged.
+    #[derive(Clone, Default)]
+    struct Said(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Said {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("whole").write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn that_there_is_no_zone_to_prefer_is_said_of_a_file_read_again() {
+        let (said, folder) = (Said::default(), tempfile::tempdir().expect("a folder"));
+        let to = said.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || to.clone()).finish();
+        let _logged = tracing::subscriber::set_default(subscriber);
+        let file = folder.path().join("pools.yaml");
+        let source = "{name: s, static: {endpoints: [{address: 127.0.0.1, port: 9001, zone: a}]}}";
+        let head = "apiVersion: evenkeel.dev/v1alpha1\nkind: BalancerPool\nmetadata: {name: zoned}";
+        std::fs::write(&file, format!("{head}\nspec:\n  sources: [{source}]\n  zoneAware: {{}}\n")).expect("writes");
+        let (control, table) = control();
+        let (reload, reloads) = tokio::sync::mpsc::channel(1);
+        reload.send(()).await.expect("waits");
+        let in_use = async {
+            while table.load().pools().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = run(control, vec![file], 1, reloads) => {}
+            done = tokio::time::timeout(Duration::from_secs(20), in_use) => done.expect("the file is read"),
+        }
+        let said = String::from_utf8(said.0.lock().expect("whole").clone()).expect("text");
+        assert!(said.contains("this process has no zone"), "{said}");
+    }
 
     #[test]
     fn a_refusal_for_good_is_told_even_if_others_are_tried_again() {
