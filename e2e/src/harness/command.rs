@@ -3,6 +3,8 @@
 use anyhow::{Context, Result, bail};
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -41,6 +43,8 @@ pub struct Running {
     child: Child,
     out: Option<JoinHandle<String>>,
     err: Option<JoinHandle<String>>,
+    /// Something has come from its standard output.
+    speaks: Arc<AtomicBool>,
 }
 
 /// Starts a program; `input` is its standard input.
@@ -56,9 +60,10 @@ pub fn start(command: &mut Command, input: &[u8]) -> Result<Running> {
     // Inputs are smaller than a pipe's buffer or are read at once; one that isn't read must not hang the test.
     let input = input.to_vec();
     std::thread::spawn(move || stdin.write_all(&input));
-    let out = child.stdout.take().map(collect);
-    let err = child.stderr.take().map(collect);
-    Ok(Running { what, child, out, err })
+    let speaks = Arc::new(AtomicBool::new(false));
+    let out = child.stdout.take().map(|pipe| collect(pipe, Arc::clone(&speaks)));
+    let err = child.stderr.take().map(|pipe| collect(pipe, Arc::default()));
+    Ok(Running { what, child, out, err, speaks })
 }
 
 /// Runs a program to its end.
@@ -72,9 +77,12 @@ fn what(command: &Command) -> String {
     command.get_args().fold(name, |text, word| format!("{text} {}", word.to_string_lossy())).chars().take(300).collect()
 }
 
-fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+fn collect(mut pipe: impl Read + Send + 'static, speaks: Arc<AtomicBool>) -> JoinHandle<String> {
     std::thread::spawn(move || {
-        let mut bytes = Vec::new();
+        let mut bytes = vec![0];
+        let first = pipe.read(&mut bytes).unwrap_or(0);
+        bytes.truncate(first);
+        speaks.store(first > 0, Ordering::Release);
         let _ = pipe.read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     })
@@ -96,6 +104,11 @@ impl Running {
             std::thread::sleep(Duration::from_millis(5));
         };
         Ok(Said { status, out: text(self.out.take()), err: text(self.err.take()) })
+    }
+
+    /// Whether anything has come from its standard output yet.
+    pub fn speaks(&self) -> bool {
+        self.speaks.load(Ordering::Acquire)
     }
 
     /// Whether it still runs.

@@ -37,8 +37,10 @@ fn delete_one(ns: &TempNs) -> Result<Deleted> {
     })?;
     let name = name(ready.first().context("no pod")?);
     let log = ns.suite().cluster.start_kubectl(&["--namespace", &ns.name, "logs", "--follow", &name])?;
-    // The log is followed before its pod goes, or its last line could be missed.
-    ns.stats(&name)?;
+    // The log is followed before its pod goes, or its last line could be missed: a backend's first line is there from its start.
+    wait::until("the backend's log", Duration::from_secs(20), || {
+        Ok(Look::from(log.speaks().then_some(()), || "nothing".into()))
+    })?;
     let sent_ns = now_ns();
     ns.suite().cluster.api.delete(&ns.path(&format!("pods/{name}")))?;
     Ok(Deleted { name, sent_ns, returned_ns: now_ns(), log })
