@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::endpoint::{ById, Endpoint, EndpointSpec, Shared, Spec};
+use crate::by_id::ById;
+use crate::endpoint::{Endpoint, EndpointSpec, Shared, Spec};
 use crate::load::Loads;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,7 +19,7 @@ pub struct Book {
 
 #[derive(Debug, Default)]
 struct Records {
-    by_id: HashSet<ById>,
+    by_id: HashSet<ById<Endpoint>>,
     /// Each name once: a zone has many endpoints.
     zones: BTreeSet<Arc<str>>,
 }

@@ -2,14 +2,13 @@
 //! weight and slow-start clock; what it has in flight and how quickly it answers is its [`Load`]. No change of a list, a weight, a
 //! health or a policy loses any of it. Atomics only on the request path.
 
-use std::borrow::Borrow;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::breaker::{Breaker, EjectReason, Ejection, Passive, Transition, View, Wish};
+use crate::by_id::Identified;
 use crate::clock::Clock;
 use crate::cost::Costs;
 use crate::load::Load;
@@ -317,26 +316,8 @@ pub(crate) struct Spec {
     pub(crate) health: Health,
 }
 
-/// An endpoint, found by its identity.
-#[derive(Debug)]
-pub(crate) struct ById(pub(crate) Arc<Endpoint>);
-
-impl Borrow<str> for ById {
-    fn borrow(&self) -> &str {
-        &self.0.id
+impl Identified for Endpoint {
+    fn id(&self) -> &str {
+        &self.id
     }
 }
-
-impl Hash for ById {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.id.hash(state);
-    }
-}
-
-impl PartialEq for ById {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.id == other.0.id
-    }
-}
-
-impl Eq for ById {}

@@ -69,6 +69,7 @@
 pub mod assign;
 mod book;
 mod breaker;
+mod by_id;
 mod check;
 mod clock;
 mod config;

@@ -1,12 +1,11 @@
 //! How busy an endpoint is and how quickly it answers: one record per identity of the process, whatever pools it is in. Work that
 //! it gets through one pool counts in all (FEATURES A16). Atomics only; times are nanoseconds of the [`Clock`] that its book uses.
 
-use std::borrow::Borrow;
 use std::collections::HashSet;
-use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::by_id::{ById, Identified};
 use crate::clock::Clock;
 use crate::endpoint::Padded;
 use crate::hash::key_hash;
@@ -20,7 +19,7 @@ use crate::sync::{Mutex, PoisonError};
 /// The loads of a process by identity. Books that share one see each other's work.
 #[derive(Debug, Default)]
 pub struct Loads {
-    records: Mutex<HashSet<ById>>,
+    records: Mutex<HashSet<ById<Load>>>,
     clock: Arc<Clock>,
     ended: Arc<Ended>,
 }
@@ -94,29 +93,11 @@ impl Loads {
     }
 }
 
-/// A load, found by its identity.
-#[derive(Debug)]
-struct ById(Arc<Load>);
-
-impl Borrow<str> for ById {
-    fn borrow(&self) -> &str {
-        &self.0.id
+impl Identified for Load {
+    fn id(&self) -> &str {
+        &self.id
     }
 }
-
-impl Hash for ById {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.id.hash(state);
-    }
-}
-
-impl PartialEq for ById {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.id == other.0.id
-    }
-}
-
-impl Eq for ById {}
 
 /// The load of one identity. A cache line of its own: each worker writes it with each request.
 #[derive(Debug)]
