@@ -210,23 +210,23 @@ impl Pool {
     /// Tells how a request went: its response time, if [`InFlight::answered`] didn't take it, and the verdict. A failure counts as a
     /// slow answer, however quickly it came.
     pub fn report(&self, lease: &mut InFlight, outcome: Outcome, now: Instant) -> Option<Transition> {
-        let endpoint = Arc::clone(lease.endpoint());
-        let nanos = endpoint.shared().clock.nanos(now);
+        let nanos = lease.endpoint().shared().clock.nanos(now);
         match outcome {
             Outcome::Cancelled => {}
             Outcome::Success => lease.sample(lease.age(nanos), nanos),
-            Outcome::ConnectError | Outcome::GatewayError | Outcome::ServerError => {
-                lease.fail(nanos);
-            }
+            Outcome::ConnectError | Outcome::GatewayError | Outcome::ServerError => lease.fail(nanos),
         }
-        self.judge(&endpoint, outcome, now)
+        self.judge_at(lease.endpoint(), outcome, nanos)
     }
 
     /// The verdict alone. While a breaker is open, answers to older requests change nothing; while its probing request is out, any
     /// answer counts as the probe's.
     pub fn judge(&self, endpoint: &Endpoint, outcome: Outcome, now: Instant) -> Option<Transition> {
+        self.judge_at(endpoint, outcome, endpoint.shared().clock.nanos(now))
+    }
+
+    fn judge_at(&self, endpoint: &Endpoint, outcome: Outcome, nanos: u64) -> Option<Transition> {
         let passive = self.config.passive.as_ref()?;
-        let nanos = endpoint.shared().clock.nanos(now);
         let reason = match outcome {
             Outcome::Cancelled => return None,
             Outcome::Success => return endpoint.succeed(nanos),
@@ -265,7 +265,7 @@ impl Pool {
 
     /// Whether so few members are usable that all are used. An ejected one isn't usable, its probing request due or not: else the
     /// pool would fall in and out of panic with each probe.
-    pub fn is_panicking(&self, _now: Instant) -> bool {
+    pub fn is_panicking(&self) -> bool {
         self.standing().mode == Mode::Panic
     }
 

@@ -105,8 +105,6 @@ pub(crate) struct Standing {
     pub(crate) mode: Mode,
     /// The highest priority number in use.
     pub(crate) depth: u8,
-    /// All candidates have the same weight.
-    pub(crate) uniform: bool,
     /// The largest weight among them.
     pub(crate) heaviest: u16,
     pub(crate) candidates: usize,

@@ -27,7 +27,7 @@ pub(crate) struct Cache {
 #[derive(Debug, Default)]
 struct Slot {
     epoch: AtomicU64,
-    /// Mode, depth, uniform and (two bytes) the heaviest, a byte each.
+    /// Mode and depth in a byte each, the heaviest in two.
     kind: AtomicU64,
     candidates: AtomicU32,
     local: AtomicU32,
@@ -130,13 +130,11 @@ impl Cache {
             filler.push(index);
         }
         let ejected = filler.filled - candidates;
-        let Tally { least, most, weight, local, local_weight, oldest, first_warm, last_warm, slow_start: _ } = tally;
+        let Tally { most, weight, local, local_weight, oldest, first_warm, last_warm, slow_start: _ } = tally;
         let (warming_from, warming_until) = if first_warm < last_warm { (first_warm, last_warm) } else { (0, 0) };
-        let uniform = least == most;
         Standing {
             mode,
             depth,
-            uniform,
             heaviest: most,
             candidates,
             local,
@@ -154,7 +152,6 @@ impl Cache {
 /// The sums over the candidates.
 struct Tally {
     slow_start: Option<SlowStart>,
-    least: u16,
     most: u16,
     weight: u64,
     local: usize,
@@ -166,22 +163,11 @@ struct Tally {
 
 impl Tally {
     fn new(slow_start: Option<SlowStart>) -> Self {
-        Self {
-            slow_start,
-            least: u16::MAX,
-            most: 0,
-            weight: 0,
-            local: 0,
-            local_weight: 0,
-            oldest: u64::MAX,
-            first_warm: u64::MAX,
-            last_warm: 0,
-        }
+        Self { slow_start, most: 0, weight: 0, local: 0, local_weight: 0, oldest: u64::MAX, first_warm: u64::MAX, last_warm: 0 }
     }
 
     fn add(&mut self, member: &Endpoint, is_local: bool) {
         let weight = member.weight();
-        self.least = self.least.min(weight);
         self.most = self.most.max(weight);
         self.weight += u64::from(weight) * 100;
         if is_local {
@@ -219,8 +205,7 @@ impl Slot {
         let standing = Standing {
             mode: Mode::from_u64(kind & 0xff),
             depth: (kind >> 8) as u8,
-            uniform: kind >> 16 & 1 == 1,
-            heaviest: (kind >> 32) as u16,
+            heaviest: (kind >> 16) as u16,
             candidates: self.candidates.load(Relaxed) as usize,
             local: self.local.load(Relaxed) as usize,
             ejected: self.ejected.load(Relaxed) as usize,
@@ -235,12 +220,12 @@ impl Slot {
     }
 
     fn put(&self, epoch: u64, standing: Standing) {
-        let Standing { mode, depth, uniform, heaviest, candidates, local, ejected, weight, .. } = standing;
+        let Standing { mode, depth, heaviest, candidates, local, ejected, weight, .. } = standing;
         let Standing { local_weight, oldest, warming_from, warming_until, list: _, .. } = standing;
         // Whoever still reads the version before the last must notice that its slot changes.
         fence(Release);
         self.epoch.store(epoch, Relaxed);
-        self.kind.store(mode as u64 | u64::from(depth) << 8 | u64::from(uniform) << 16 | u64::from(heaviest) << 32, Relaxed);
+        self.kind.store(mode as u64 | u64::from(depth) << 8 | u64::from(heaviest) << 16, Relaxed);
         self.candidates.store(candidates as u32, Relaxed);
         self.local.store(local as u32, Relaxed);
         self.ejected.store(ejected as u32, Relaxed);

@@ -243,14 +243,14 @@ fn ejected_ones_count_as_unusable_for_panic_and_good_answers_in_panic_restore_th
     let mut world = World::new(4);
     world.fail(0);
     world.fail(1);
-    assert!(!world.pool.is_panicking(world.now));
+    assert!(!world.pool.is_panicking());
     world.members[2].set_health(Health::Down, Instant::now());
-    assert!(world.pool.is_panicking(world.now));
+    assert!(world.pool.is_panicking());
     world.wait(Duration::from_secs(1));
     let mut rng = SmallRng::new(7);
     for _ in 0..200 {
         let picked = world.pool.pick(PickArgs::default(), world.now, &mut rng).unwrap();
-        if world.pool.is_panicking(world.now) {
+        if world.pool.is_panicking() {
             assert_eq!(picked.reason, PickReason::Panic);
         }
         world.pool.judge(picked.lease.endpoint(), Outcome::Success, world.now);
@@ -264,7 +264,7 @@ fn ejection_and_restoration_alone_move_a_pool_into_panic_and_out() {
     let mut world = World::with(Config { panic_threshold: 60, ..config(least(0)) }, 2);
     assert_eq!(world.pick().reason, PickReason::LeastLoaded);
     world.fail(0);
-    assert!(world.pool.is_panicking(world.now));
+    assert!(world.pool.is_panicking());
     for _ in 0..2 {
         world.wait(Duration::from_secs(1));
         let mut rng = SmallRng::new(7);
@@ -272,7 +272,7 @@ fn ejection_and_restoration_alone_move_a_pool_into_panic_and_out() {
         assert!(leases.iter().all(|pick| pick.reason == PickReason::Panic));
         world.report(0, Outcome::Success);
     }
-    assert!(!world.pool.is_panicking(world.now));
+    assert!(!world.pool.is_panicking());
     assert_eq!(world.pick().reason, PickReason::LeastLoaded);
 }
 

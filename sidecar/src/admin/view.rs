@@ -94,7 +94,7 @@ impl PoolView {
             slow_start: pool.policy().slow_start,
             zone: balance.config().zone.clone(),
             subset: pool.policy().subset,
-            panicking: balance.is_panicking(now),
+            panicking: balance.is_panicking(),
             endpoints: endpoints.map(|(endpoint, stand)| EndpointView::of(endpoint, stand, now)).collect(),
         }
     }
