@@ -11,5 +11,6 @@ mod listen;
 mod metrics;
 mod proxy;
 mod status;
+mod stream;
 mod table;
 mod worker;

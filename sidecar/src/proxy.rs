@@ -57,7 +57,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u1
     let Some(route) = worker.table().route(port).cloned() else { return tcp::reset(&stream) };
     match route.protocol {
         Protocol::Tcp => tcp::serve(worker, stream, peer, route.pool).await,
-        Protocol::Http => http::serve(worker, stream, peer, port, route.pool).await,
+        Protocol::Http => http::serve(worker, stream.into(), peer, port, route.pool).await,
     }
 }
 

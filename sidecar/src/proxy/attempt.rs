@@ -2,6 +2,7 @@
 //! Counts picks and retries and reports failed connects; what comes after the connect is the caller's to report.
 
 use super::flag::{Flag, Retried};
+use crate::stream::Stream;
 use crate::table::{Member, PoolEntry};
 use crate::worker::Worker;
 use evenkeel_balance::{Endpoint, InFlight, NoEndpoint, Outcome, PickArgs};
@@ -33,7 +34,7 @@ pub(crate) enum Upstream<S> {
     /// Something that the caller had kept.
     Kept(S),
     /// A new connection.
-    New(TcpStream),
+    New(Stream),
 }
 
 /// Why a request reached no endpoint.
@@ -159,13 +160,13 @@ impl Attempts {
     }
 
     /// A new connection to the chosen endpoint, within the pool's connect timeout.
-    pub(crate) async fn connect(&self, chosen: &Chosen) -> Result<TcpStream, ConnectError> {
+    pub(crate) async fn connect(&self, chosen: &Chosen) -> Result<Stream, ConnectError> {
         let limit = Duration::from_millis(self.pool.policy().connect_timeout_ms);
         match tokio::time::timeout(limit, TcpStream::connect(chosen.address())).await {
             Ok(Ok(stream)) => {
                 // Small writes go out at once: the proxy has already gathered what belongs together.
                 let _ = stream.set_nodelay(true);
-                Ok(stream)
+                Ok(Stream::Plain(stream))
             }
             Ok(Err(error)) => Err(ConnectError::of(&error)),
             Err(_) => Err(ConnectError::Timeout),

@@ -19,6 +19,7 @@ mod tests;
 use crate::http1::{Fault, Request, RequestParser, ResponseParser};
 use crate::metrics::{OpenConnection, Side};
 use crate::proxy::record::Record;
+use crate::stream::Stream;
 use crate::table::PoolEntry;
 use crate::worker::Worker;
 use answer::Refusal;
@@ -33,7 +34,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use timer::Timer;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// From the first byte of a head to its last.
@@ -50,7 +50,7 @@ pub(crate) struct PerWorker {
 
 /// Serves one client connection to its end. It is counted as one of `pool`, but the pool of each request is looked up in
 /// the table.
-pub(crate) async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, port: u16, pool: Arc<PoolEntry>) {
+pub(crate) async fn serve(worker: Rc<Worker>, client: Stream, peer: SocketAddr, port: u16, pool: Arc<PoolEntry>) {
     let _open = OpenConnection::new(pool.metrics().clone(), worker.index(), Side::Downstream);
     drop(pool);
     let mut connection = Connection::new(worker, client, peer, port);
@@ -59,7 +59,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAdd
             Next::Request => {}
             Next::Close => return,
             Next::Linger => return connection.linger().await,
-            Next::Abort => return super::tcp::reset(&connection.client),
+            Next::Abort => return connection.client.abort(),
         }
     }
 }
@@ -80,7 +80,7 @@ enum Next {
 /// A client's connection and what its requests leave behind for the next.
 struct Connection {
     worker: Rc<Worker>,
-    client: TcpStream,
+    client: Stream,
     peer: SocketAddr,
     port: u16,
     client_input: Input,
@@ -109,7 +109,7 @@ fn find_pool(worker: &Worker, port: u16) -> Option<Arc<PoolEntry>> {
 }
 
 impl Connection {
-    fn new(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, port: u16) -> Self {
+    fn new(worker: Rc<Worker>, client: Stream, peer: SocketAddr, port: u16) -> Self {
         let now = Instant::now();
         Self {
             worker,

@@ -8,6 +8,7 @@ use super::attempt::{Attempts, Upstream};
 use super::flag::Flag;
 use super::record::Record;
 use crate::metrics::{Direction, OpenConnection, Side};
+use crate::stream::Stream;
 use crate::table::PoolEntry;
 use crate::worker::Worker;
 use evenkeel_balance::{Outcome, key_hash};
@@ -36,8 +37,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAdd
     let _client_open = OpenConnection::new(pool.metrics().clone(), worker.index(), Side::Downstream);
     let mut record = Record::start(worker.clone(), pool.clone());
     let mut attempts = Attempts::new(pool.clone(), source_key(pool.policy(), worker.source(peer.ip())), None);
-    let (chosen, upstream) = match attempts.establish(&worker, |_| None::<TcpStream>).await {
-        Ok((chosen, Upstream::Kept(stream) | Upstream::New(stream))) => (chosen, stream),
+    let (chosen, upstream) = match attempts.establish(&worker, |_| None::<Stream>).await {
+        Ok((chosen, Upstream::Kept(Stream::Plain(stream)) | Upstream::New(Stream::Plain(stream)))) => (chosen, stream),
         Err(unreached) => {
             record.set_flag(unreached.into());
             return reset(&client);

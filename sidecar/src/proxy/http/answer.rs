@@ -12,7 +12,6 @@ use evenkeel_balance::Outcome;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 /// How long, and for how many bytes, a client that still sends is listened to after the last answer.
@@ -149,7 +148,7 @@ impl Connection {
         let Self { worker, client, client_input, timer, .. } = self;
         let buffers = &worker.http().buffers;
         client_input.clear(buffers);
-        if client.shutdown().await.is_err() {
+        if poll_fn(|cx| client.poll_shutdown(cx)).await.is_err() {
             return;
         }
         let (time, mut bytes) = LINGER;

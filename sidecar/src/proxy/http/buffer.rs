@@ -1,12 +1,11 @@
 //! Read buffers that a worker's connections share: one is taken when bytes are there and given back when they are done
 //! with, so that a connection that waits holds none.
 
+use crate::stream::Stream;
 use std::cell::RefCell;
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::ReadBuf;
 
 /// The size of a buffer: the longest head fits, and bulk bodies move in pieces of it.
 pub(super) const SIZE: usize = crate::http1::MAX_HEAD;
@@ -75,12 +74,7 @@ impl Input {
     }
 
     /// Reads more; 0 is the end of the stream. Must not be called when full.
-    pub(super) fn poll_fill(
-        &mut self,
-        cx: &mut Context<'_>,
-        stream: &mut TcpStream,
-        buffers: &Buffers,
-    ) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, stream: &mut Stream, buffers: &Buffers) -> Poll<io::Result<usize>> {
         debug_assert!(!self.is_full());
         let buffer = self.buffer.get_or_insert_with(|| buffers.take());
         if self.start > 0 && self.end == SIZE {
@@ -89,7 +83,7 @@ impl Input {
             self.start = 0;
         }
         let mut room = ReadBuf::new(&mut buffer[self.end..]);
-        let polled = Pin::new(stream).poll_read(cx, &mut room);
+        let polled = stream.poll_read(cx, &mut room);
         let count = room.filled().len();
         self.end += count;
         if self.is_empty() {

@@ -7,8 +7,8 @@ use super::relay::Relay;
 use crate::http1::request::Method;
 use crate::http1::response::{Persistence, deliver};
 use crate::http1::{Fault, MAX_INTERIM, Request, Response, ResponseParser, Version, write};
+use crate::stream::Stream;
 use std::task::{Context, Poll, ready};
-use tokio::net::TcpStream;
 
 /// Why the way down has ended early.
 #[derive(Debug)]
@@ -40,9 +40,9 @@ struct Answer {
 
 /// The ends of the way down.
 pub(super) struct DownloadEnds<'a> {
-    pub(super) client: &'a mut TcpStream,
+    pub(super) client: &'a mut Stream,
     pub(super) outbox: &'a mut Outbox,
-    pub(super) upstream: &'a mut TcpStream,
+    pub(super) upstream: &'a mut Stream,
     pub(super) input: &'a mut Input,
     pub(super) parser: &'a mut ResponseParser,
     pub(super) buffers: &'a Buffers,

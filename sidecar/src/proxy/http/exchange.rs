@@ -8,9 +8,9 @@ use super::timer::Timer;
 use super::upload::{Upload, UploadEnds, UploadError};
 use crate::http1::{Fault, Request, Response, ResponseParser};
 use crate::metrics::OpenConnection;
+use crate::stream::Stream;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// Without progress for so long, an exchange ends; also the longest wait for an answer's head.
@@ -23,7 +23,7 @@ const HALF_CLOSED: Duration = Duration::from_secs(1);
 /// An upstream connection in use.
 pub(super) struct Upstream {
     /// The connection.
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     /// Whether it has carried a request before.
     pub(super) reused: bool,
     /// Counts it while it is open.
@@ -32,7 +32,7 @@ pub(super) struct Upstream {
 
 /// The parts of a client's connection that an exchange works with.
 pub(super) struct Ends<'a> {
-    pub(super) client: &'a mut TcpStream,
+    pub(super) client: &'a mut Stream,
     pub(super) client_input: &'a mut Input,
     pub(super) upstream_input: &'a mut Input,
     pub(super) up: &'a mut Outbox,

@@ -11,7 +11,8 @@ use crate::metrics::{Direction, OpenConnection, Side};
 use crate::proxy::attempt::{self, Attempts, Chosen, ConnectError, Unreached};
 use crate::proxy::flag::{Flag, Retried};
 use crate::proxy::record::Record;
-use crate::proxy::tcp::{reset, source_hash};
+use crate::proxy::tcp::source_hash;
+use crate::stream::Stream;
 use crate::table::{Member, PoolEntry};
 use crate::worker::Worker;
 use evenkeel_balance::key_hash;
@@ -21,7 +22,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// How often the waiting connections are looked through.
@@ -151,7 +151,7 @@ impl Connection {
         }
     }
 
-    fn new_upstream(&self, attempts: &Attempts, stream: TcpStream) -> Upstream {
+    fn new_upstream(&self, attempts: &Attempts, stream: Stream) -> Upstream {
         let open = OpenConnection::new(attempts.pool().metrics().clone(), self.worker.index(), Side::Upstream);
         Upstream { stream, reused: false, _open: open }
     }
@@ -187,7 +187,7 @@ impl Connection {
     }
 
     /// Draws the consequences of an exchange.
-    async fn settle(&mut self, record: &mut Record, upstream: Upstream, request: &Request, ended: Ended) -> Next {
+    async fn settle(&mut self, record: &mut Record, mut upstream: Upstream, request: &Request, ended: Ended) -> Next {
         record.add_bytes(Direction::Upstream, self.up.total());
         record.add_bytes(Direction::Downstream, self.down.total());
         self.discard();
@@ -212,7 +212,7 @@ impl Connection {
         record.set_flag(failure.flag());
         record.report(failure.outcome());
         // What has begun upstream must not look complete.
-        reset(&upstream.stream);
+        upstream.stream.abort();
         drop(upstream);
         match Refusal::failed(failure) {
             Some(refusal) if ended.response.is_none() => {

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use super::exchange::Upstream;
 use crate::table::Member;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// How long a connection waits where the server doesn't say.
@@ -53,7 +52,7 @@ impl Idle {
             waiting.free.clear();
         }
         while let Some(Free { upstream, until }) = waiting.free.pop() {
-            if now < until && is_silent(&upstream.stream) {
+            if now < until && upstream.stream.is_silent() {
                 return Some(upstream);
             }
         }
@@ -75,16 +74,11 @@ impl Idle {
     /// Closes what has waited too long, was ended by its server, or leads to what has left its pool; whether some are left.
     pub(super) fn sweep(&mut self, now: Instant) -> bool {
         self.members.retain(|_, waiting| {
-            waiting.free.retain(|free| !waiting.member.is_gone() && now < free.until && is_silent(&free.upstream.stream));
+            waiting.free.retain(|free| !waiting.member.is_gone() && now < free.until && free.upstream.stream.is_silent());
             !waiting.free.is_empty()
         });
         !self.members.is_empty()
     }
-}
-
-/// Any byte, end or error on a waiting connection spoils it. Costs no system call unless something has happened.
-fn is_silent(stream: &TcpStream) -> bool {
-    matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 /// Hashes one address: the high bits of a product, since allocations share their low bits.

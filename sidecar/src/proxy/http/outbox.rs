@@ -2,11 +2,9 @@
 //! out in one call where the socket takes them.
 
 use super::buffer::{Buffers, Input};
+use crate::stream::Stream;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 /// Fewer bytes than this are copied behind a head: cheaper than a second slice.
 const COPIED: usize = 2048;
@@ -83,13 +81,12 @@ impl Outbox {
     pub(super) fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         input: &mut Input,
         buffers: &Buffers,
     ) -> Poll<io::Result<()>> {
         while self.is_pending() {
             let own = &self.bytes[self.sent..];
-            let stream = Pin::new(&mut *stream);
             let written = match (own.is_empty(), self.pass) {
                 (false, 0) => stream.poll_write(cx, own),
                 (true, pass) => stream.poll_write(cx, &input.bytes()[..pass]),
@@ -108,6 +105,6 @@ impl Outbox {
             self.pass -= count - of_own;
             input.consume(count - of_own, buffers);
         }
-        Poll::Ready(Ok(()))
+        stream.poll_flush(cx)
     }
 }

@@ -4,9 +4,9 @@ use super::buffer::{Buffers, Input};
 use super::outbox::Outbox;
 use super::relay::Relay;
 use crate::http1::{Fault, Framing};
+use crate::stream::Stream;
 use std::io;
 use std::task::{Context, Poll, ready};
-use tokio::net::TcpStream;
 
 /// Why the way up has ended early.
 #[derive(Debug)]
@@ -26,9 +26,9 @@ pub(super) struct Upload {
 
 /// The ends of the way up.
 pub(super) struct UploadEnds<'a> {
-    pub(super) client: &'a mut TcpStream,
+    pub(super) client: &'a mut Stream,
     pub(super) input: &'a mut Input,
-    pub(super) upstream: &'a mut TcpStream,
+    pub(super) upstream: &'a mut Stream,
     pub(super) outbox: &'a mut Outbox,
     pub(super) buffers: &'a Buffers,
 }

@@ -115,7 +115,7 @@ fn table<const N: usize>(pools: [PoolEntry; N]) -> Table {
 /// What a worker does with a connection on this port.
 async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, port: u16) {
     let pool = super::find_pool(&worker, port).expect("a pool");
-    super::serve(worker, client, peer, port, pool).await;
+    super::serve(worker, client.into(), peer, port, pool).await;
 }
 
 fn spec(address: SocketAddr) -> EndpointSpec {
