@@ -13,4 +13,5 @@ mod proxy;
 mod status;
 mod stream;
 mod table;
+mod tls;
 mod worker;

@@ -6,6 +6,8 @@ pub(crate) mod flag;
 pub(crate) mod http;
 pub(crate) mod record;
 pub(crate) mod tcp;
+#[allow(dead_code, reason = "its callers come with the listeners' settings")]
+pub(crate) mod turned_away;
 
 use crate::listen::{Slot, Slots};
 use crate::worker::Worker;

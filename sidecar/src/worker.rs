@@ -3,7 +3,7 @@
 
 use crate::lifecycle::Lifecycle;
 use crate::listen::Command;
-use crate::proxy::{self, http};
+use crate::proxy::{self, http, turned_away};
 use crate::table::Table;
 use arc_swap::ArcSwap;
 use evenkeel_balance::SmallRng;
@@ -27,6 +27,7 @@ pub(crate) struct Worker {
     rng: RefCell<SmallRng>,
     scratch: RefCell<Box<[u8]>>,
     http: http::PerWorker,
+    turned_away: turned_away::Said,
 }
 
 /// What all workers share.
@@ -51,6 +52,7 @@ impl Worker {
             rng: RefCell::new(SmallRng::new(seed)),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             http: http::PerWorker::default(),
+            turned_away: turned_away::Said::default(),
         }
     }
 
@@ -93,6 +95,12 @@ impl Worker {
     /// A buffer for what is read and passed on without an await in between.
     pub(crate) fn with_scratch<T>(&self, fill: impl FnOnce(&mut [u8]) -> T) -> T {
         fill(&mut self.scratch.borrow_mut())
+    }
+
+    /// How much has been said of connections that were turned away.
+    #[allow(dead_code, reason = "its callers come with the listeners' settings")]
+    pub(crate) fn turned_away(&self) -> &turned_away::Said {
+        &self.turned_away
     }
 
     /// What HTTP keeps for each worker.

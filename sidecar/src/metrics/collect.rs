@@ -4,6 +4,7 @@
 use super::pool::{EJECTIONS, PICKS, Totals};
 use super::{Direction, Registry, Side};
 use crate::proxy::flag::Retried;
+use crate::proxy::turned_away::TurnedAway;
 use crate::status::Status;
 use crate::table::{Member, Table};
 use arc_swap::ArcSwap;
@@ -64,7 +65,7 @@ const STATES: [&str; 6] = ["Usable", "Draining", "NotReady", "Down", "Ejected", 
 type Counter = fn(&Totals) -> Vec<(&'static str, u64)>;
 
 /// Counters of a pool by one label: name, help, label, values.
-const COUNTERS: [(&str, &str, &str, Counter); 4] = [
+const COUNTERS: [(&str, &str, &str, Counter); 5] = [
     ("evenkeel_bytes", "Bytes passed on, by the way they went", "direction", |totals| {
         Direction::ALL.iter().map(|way| (way.as_str(), totals.bytes[*way as usize])).collect()
     }),
@@ -76,6 +77,9 @@ const COUNTERS: [(&str, &str, &str, Counter); 4] = [
     }),
     ("evenkeel_ejections", "Endpoints ejected, by why", "reason", |totals| {
         EJECTIONS.iter().map(|reason| reason.as_str()).zip(totals.ejections).collect()
+    }),
+    ("evenkeel_connections_refused", "Connections turned away before they had a request, by why", "reason", |totals| {
+        TurnedAway::ALL.iter().map(|reason| reason.as_str()).zip(totals.refused).collect()
     }),
 ];
 

@@ -4,6 +4,7 @@
 use super::histogram::{Histogram, Reading};
 use super::{Direction, Side};
 use crate::proxy::flag::{CodeClass, Flag, Retried};
+use crate::proxy::turned_away::TurnedAway;
 use evenkeel_balance::{EjectReason, PickReason};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -59,6 +60,7 @@ pub(crate) struct Shard {
     picks: [AtomicU64; PICKS.len()],
     retries: [AtomicU64; Retried::ALL.len()],
     ejections: [AtomicU64; EJECTIONS.len()],
+    refused: [AtomicU64; TurnedAway::ALL.len()],
     opened: [AtomicU64; 2],
     closed: [AtomicU64; 2],
     /// Requests that got no endpoint.
@@ -87,6 +89,7 @@ pub(super) struct Totals {
     pub(super) picks: [u64; PICKS.len()],
     pub(super) retries: [u64; Retried::ALL.len()],
     pub(super) ejections: [u64; EJECTIONS.len()],
+    pub(super) refused: [u64; TurnedAway::ALL.len()],
     pub(super) opened: [u64; 2],
     pub(super) open: [u64; 2],
     /// By the endpoint's label: its address, `-` for none, `other` for those beyond the budget and those that have left.
@@ -182,6 +185,7 @@ impl PoolMetrics {
             picks: std::array::from_fn(|at| sum(&|shard| &shard.picks[at])),
             retries: std::array::from_fn(|at| sum(&|shard| &shard.retries[at])),
             ejections: std::array::from_fn(|at| sum(&|shard| &shard.ejections[at])),
+            refused: std::array::from_fn(|at| sum(&|shard| &shard.refused[at])),
             opened,
             open: std::array::from_fn(|at| opened[at].saturating_sub(closed[at])),
             requests,
@@ -240,6 +244,7 @@ impl Shard {
             picks: Default::default(),
             retries: Default::default(),
             ejections: Default::default(),
+            refused: Default::default(),
             opened: Default::default(),
             closed: Default::default(),
             unassigned: grid(),
@@ -278,6 +283,10 @@ impl Shard {
         if let Some(at) = EJECTIONS.iter().position(|known| *known == reason) {
             self.ejections[at].fetch_add(1, Relaxed);
         }
+    }
+
+    pub(crate) fn count_refused(&self, reason: TurnedAway) {
+        self.refused[reason as usize].fetch_add(1, Relaxed);
     }
 
     fn count_open(&self, side: Side) {
