@@ -6,6 +6,7 @@ pub mod app;
 pub mod cli;
 pub mod control;
 mod http1;
+mod http2;
 pub mod lifecycle;
 mod listen;
 mod metrics;
