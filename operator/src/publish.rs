@@ -210,6 +210,10 @@ pub(crate) mod tests {
             panic_threshold: 50,
             retry: Retry { max_retries: 0, on: Vec::new() },
             connect_timeout_ms: 1_000,
+            upstream: Default::default(),
+            client_connections: Default::default(),
+            limits: Default::default(),
+            timeouts: Default::default(),
         })
     }
 

@@ -76,6 +76,10 @@ pub fn compile(spec: &PoolSpec, generation: i64, mode: Mode) -> Result<Compiled,
         panic_threshold: health_check.panic_threshold,
         retry,
         connect_timeout_ms: connect,
+        upstream: wire::Upstream::default(),
+        client_connections: wire::ClientConnections::default(),
+        limits: wire::Limits::default(),
+        timeouts: wire::Timeouts::default(),
     };
     Ok(Compiled { policy, warnings })
 }
@@ -98,7 +102,7 @@ fn compile_listener(field: &str, listener: &pool::Listener) -> Result<wire::List
         pool::Protocol::Http => wire::Protocol::Http,
         pool::Protocol::Tcp => wire::Protocol::Tcp,
     };
-    Ok(wire::Listener { name: name.clone(), port: *port, protocol })
+    Ok(wire::Listener::new(name, *port, protocol))
 }
 
 fn check_consumers(consumers: &Consumers, mode: Mode, warnings: &mut Vec<String>) -> Result<(), Rejection> {

@@ -57,9 +57,10 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u1
     let _ = stream.set_nodelay(true);
     // The port may have closed between accept and here: then the connection ends as if refused.
     let Some(route) = worker.table().route(port).cloned() else { return tcp::reset(&stream) };
-    match route.protocol {
+    match route.listener.protocol {
         Protocol::Tcp => tcp::serve(worker, stream, peer, route.pool).await,
         Protocol::Http => http::serve(worker, stream.into(), peer, port, route.pool).await,
+        Protocol::Tls | Protocol::Udp => tcp::reset(&stream),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::metrics::{EndpointSeries, PoolMetrics};
 use crate::proxy::attempt::Chosen;
 use crate::worker::Worker;
 use evenkeel_balance::{Endpoint, Outcome, Transition};
-use evenkeel_wire::{Policy, PoolName, Protocol};
+use evenkeel_wire::{Listener, Policy, PoolName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,8 +22,8 @@ pub(crate) struct Table {
 /// Where a port leads.
 #[derive(Clone)]
 pub(crate) struct Route {
-    /// What is spoken on it.
-    pub(crate) protocol: Protocol,
+    /// What is asked of a connection there.
+    pub(crate) listener: Arc<Listener>,
     /// The pool behind it.
     pub(crate) pool: Arc<PoolEntry>,
 }
@@ -56,7 +56,7 @@ impl Table {
         let mut routes = BTreeMap::new();
         for pool in pools.values() {
             for listener in pool.policy.listeners.iter().filter(|listener| open(listener.port)) {
-                let route = || Route { protocol: listener.protocol, pool: pool.clone() };
+                let route = || Route { listener: Arc::new(listener.clone()), pool: pool.clone() };
                 routes.entry(listener.port).or_insert_with(route);
             }
         }

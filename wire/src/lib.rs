@@ -3,16 +3,24 @@
 //! only after its type is known, so that a pool that isn't understood is refused alone.
 //! These types are versioned on their own; they are not the CRD's types. No IO here.
 
+pub mod cidr;
 pub mod endpoint;
 pub mod frame;
+pub mod limits;
+pub mod listener;
 pub mod policy;
+pub mod upstream;
 
+pub use cidr::{Cidr, CidrError};
 pub use endpoint::{Endpoint, Health, Target};
 pub use frame::{ClientFrame, ClientHello, FrameError, Goodbye, Nack, ServerFrame, ServerHello};
+pub use limits::{ClientConnections, Limits, Timeouts};
+pub use listener::{Listener, ListenerTls, Protocol, ProxyProtocolIn, TlsVersion, UdpSettings};
 pub use policy::{
-    ActiveCheck, Algorithm, CheckKind, CostClass, HashKey, Listener, PassiveCheck, Policy, Protocol, Retry, RetryOn, SlowStart,
-    StatusRange, Subset, Table, feature,
+    ActiveCheck, Algorithm, CheckKind, CostClass, HashKey, PassiveCheck, Policy, Retry, RetryOn, SlowStart, StatusRange, Subset,
+    Table, feature,
 };
+pub use upstream::{ProxyVersion, Upstream, UpstreamProtocol, UpstreamTls, Verification};
 
 /// The version of the feed's language that this crate speaks.
 pub const VERSION: u32 = 1;

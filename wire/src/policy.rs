@@ -1,6 +1,9 @@
 //! A pool's policy as a sidecar needs it: compiled from the spec, defaults filled in, nothing optional that has a default.
 //! Durations are whole milliseconds, percentages whole percents.
 
+use crate::limits::{ClientConnections, Limits, Timeouts};
+use crate::listener::Listener;
+use crate::upstream::Upstream;
 use serde::{Deserialize, Serialize};
 
 /// Everything a sidecar must know of a pool besides its endpoints.
@@ -39,14 +42,34 @@ pub struct Policy {
     pub retry: Retry,
     /// The longest a connect may take, in milliseconds.
     pub connect_timeout_ms: u64,
+    /// How endpoints are spoken to.
+    #[serde(default, skip_serializing_if = "Upstream::is_default")]
+    pub upstream: Upstream,
+    /// When a client's connection has served long enough.
+    #[serde(default, skip_serializing_if = "ClientConnections::is_default")]
+    pub client_connections: ClientConnections,
+    /// What may be in use at once.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How long the rest may take.
+    #[serde(default)]
+    pub timeouts: Timeouts,
 }
 
 /// What a reader must know where it is named in [`Policy::requires`]: without it, requests would go where they must not.
 pub mod feature {
     /// [`crate::Endpoint::priority`]: to one that doesn't know it, backups are endpoints like any other.
     pub const PRIORITY: &str = "priority";
+    /// [`crate::Listener::tls`]: to one that doesn't know it, the port would speak in the clear.
+    pub const LISTENER_TLS: &str = "listenerTls";
+    /// [`crate::Listener::proxy_protocol`]: anyone could connect, and the header would go upstream as bytes.
+    pub const LISTENER_PROXY_PROTOCOL: &str = "listenerProxyProtocol";
+    /// [`crate::Upstream::tls`]: requests would go in the clear.
+    pub const UPSTREAM_TLS: &str = "upstreamTls";
+    /// [`crate::Upstream::proxy_protocol`]: an endpoint would take the sidecar for the client.
+    pub const UPSTREAM_PROXY_PROTOCOL: &str = "upstreamProxyProtocol";
     /// All that this version knows.
-    pub const KNOWN: [&str; 1] = [PRIORITY];
+    pub const KNOWN: [&str; 5] = [PRIORITY, LISTENER_TLS, LISTENER_PROXY_PROTOCOL, UPSTREAM_TLS, UPSTREAM_PROXY_PROTOCOL];
 }
 
 /// A part of its weight for an endpoint that has just become ready, which grows to the whole.
@@ -65,29 +88,6 @@ pub struct SlowStart {
 pub struct Subset {
     /// How many endpoints one reader uses.
     pub size: u32,
-}
-
-/// One port on the sidecar's loopback.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Listener {
-    /// The listener's name in the pool.
-    pub name: String,
-    /// The port.
-    pub port: u16,
-    /// What is spoken on it.
-    pub protocol: Protocol,
-}
-
-/// What a listener speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Protocol {
-    /// HTTP/1.0 and 1.1, balanced per request.
-    #[serde(rename = "HTTP")]
-    Http,
-    /// Bytes, balanced per connection.
-    #[serde(rename = "TCP")]
-    Tcp,
 }
 
 /// How an endpoint is chosen.

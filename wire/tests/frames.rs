@@ -2,7 +2,9 @@
 
 mod generated;
 
-use evenkeel_wire::{ClientFrame, Endpoint, FrameError, MAX_LINE, MAX_PART, Policy, PoolName, ServerFrame, ServerHello};
+use evenkeel_wire::{
+    ClientFrame, Endpoint, FrameError, Listener, MAX_LINE, MAX_PART, Policy, PoolName, Protocol, ServerFrame, ServerHello,
+};
 use generated::{client_frame, endpoints, policy, pool_name, server_frame};
 use proptest::prelude::*;
 
@@ -77,6 +79,10 @@ fn what_an_older_operator_leaves_out_means_as_before() {
     let policy = r#"{"listeners":[],"algorithm":{"type":"RoundRobin"},"panicThreshold":50,"retry":{"maxRetries":1,"on":[]},"connectTimeoutMs":1}"#;
     let policy: Policy = serde_json::from_str(policy).expect("a policy");
     assert_eq!((policy.slow_start, policy.zone_aware, policy.subset), (None, false, None));
+    assert_eq!((policy.upstream, policy.client_connections), Default::default());
+    assert_eq!((policy.limits, policy.timeouts), Default::default());
+    let listener: Listener = serde_json::from_str(r#"{"name":"a","port":1024,"protocol":"TCP"}"#).expect("a listener");
+    assert_eq!(listener, Listener::new("a", 1024, Protocol::Tcp));
     let hello = br#"{"type":"hello","body":{"version":1,"lineage":"x"}}"#;
     assert!(matches!(ServerFrame::decode(hello), Ok(ServerFrame::Hello(ServerHello { zone: None, .. }))));
 }

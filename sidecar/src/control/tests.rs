@@ -30,7 +30,7 @@ pub(super) fn free_port() -> u16 {
 /// A pool with a listener on this port.
 pub(super) fn listening(name: &str, port: u16) -> Incoming {
     let mut incoming = Incoming { name: name.parse().expect("a name"), ..incoming() };
-    incoming.policy.listeners.push(Listener { name: "tcp".into(), port, protocol: Protocol::Tcp });
+    incoming.policy.listeners.push(Listener::new("tcp", port, Protocol::Tcp));
     incoming
 }
 
@@ -53,6 +53,10 @@ pub(crate) fn policy() -> Policy {
         panic_threshold: 0,
         retry: Retry { max_retries: 0, on: Vec::new() },
         connect_timeout_ms: 1000,
+        upstream: Default::default(),
+        client_connections: Default::default(),
+        limits: Default::default(),
+        timeouts: Default::default(),
     }
 }
 
@@ -219,7 +223,7 @@ fn nobody_is_accepted_on_a_port_before_its_route_is_there_nor_for_a_pool_that_is
     let (good, taken) = (free_port(), TcpListener::bind("127.0.0.1:0").expect("a free port"));
     let mut refused = listening("shop/b", good);
     let port = taken.local_addr().expect("an address").port();
-    refused.policy.listeners.push(Listener { name: "other".into(), port, protocol: Protocol::Tcp });
+    refused.policy.listeners.push(Listener::new("other", port, Protocol::Tcp));
     assert!(matches!(control.apply(&refused), Err(Refusal::Listen { .. })));
     assert!(commands.try_recv().is_err(), "no worker hears of a port of a pool that isn't in use");
     control.apply(&listening("shop/a", good)).expect("the port is free again");

@@ -188,7 +188,7 @@ pub(crate) fn policy(port: u16) -> Policy {
     Policy {
         requires: Vec::new(),
         generation: 1,
-        listeners: vec![Listener { name: "tcp".into(), port, protocol: Protocol::Tcp }],
+        listeners: vec![Listener::new("tcp", port, Protocol::Tcp)],
         algorithm: Algorithm::LeastConnections { choice_count: 2 },
         slow_start: None,
         zone_aware: false,
@@ -198,6 +198,10 @@ pub(crate) fn policy(port: u16) -> Policy {
         panic_threshold: 50,
         retry: Retry { max_retries: 1, on: vec![RetryOn::ConnectFailure] },
         connect_timeout_ms: 1000,
+        upstream: Default::default(),
+        client_connections: Default::default(),
+        limits: Default::default(),
+        timeouts: Default::default(),
     }
 }
 

@@ -35,9 +35,80 @@ fn algorithm() -> impl Strategy<Value = Algorithm> {
     ]
 }
 
+fn cidr() -> impl Strategy<Value = Cidr> {
+    let v4 = (any::<u8>(), 8u8..=32).prop_map(|(first, prefix)| format!("{first}.0.0.0/{prefix}"));
+    let v6 = (1u16.., 16u8..=128).prop_map(|(first, prefix)| format!("{first:x}::/{prefix}"));
+    prop_oneof![v4, v6].prop_map(|text| text.parse().expect("a network"))
+}
+
 fn listener() -> impl Strategy<Value = Listener> {
-    let protocol = prop_oneof![Just(Protocol::Http), Just(Protocol::Tcp)];
-    (text(), any::<u16>(), protocol).prop_map(|(name, port, protocol)| Listener { name, port, protocol })
+    let protocol = prop_oneof![Just(Protocol::Http), Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Tls)];
+    let version = prop_oneof![Just(TlsVersion::V1_2), Just(TlsVersion::V1_3)];
+    let tls = (text(), text(), version).prop_map(|(certificate_file, key_file, min_version)| ListenerTls {
+        certificate_file,
+        key_file,
+        min_version,
+    });
+    let proxy_protocol = vec(cidr(), 0..3).prop_map(|trusted| ProxyProtocolIn { trusted });
+    let udp = any::<(u64, u32)>()
+        .prop_map(|(idle_timeout_ms, max_sessions_per_source)| UdpSettings { idle_timeout_ms, max_sessions_per_source });
+    let more = (option::of(tls), option::of(proxy_protocol), vec(text(), 0..3), option::of(udp));
+    (text(), any::<u16>(), protocol, more).prop_map(|(name, port, protocol, (tls, proxy_protocol, hostnames, udp))| Listener {
+        name,
+        port,
+        protocol,
+        tls,
+        proxy_protocol,
+        hostnames,
+        udp,
+    })
+}
+
+fn upstream() -> impl Strategy<Value = Upstream> {
+    let protocol = prop_oneof![Just(UpstreamProtocol::Auto), Just(UpstreamProtocol::Http1), Just(UpstreamProtocol::Http2)];
+    let verification = prop_oneof![Just(Verification::Full), Just(Verification::ChainOnly), Just(Verification::Off)];
+    let tls = (option::of(text()), option::of(text()), verification).prop_map(|(hostname, ca_file, verification)| UpstreamTls {
+        hostname,
+        ca_file,
+        verification,
+    });
+    let version = prop_oneof![Just(ProxyVersion::V1), Just(ProxyVersion::V2)];
+    (protocol, option::of(tls), option::of(version)).prop_map(|(protocol, tls, proxy_protocol)| Upstream {
+        protocol,
+        tls,
+        proxy_protocol,
+    })
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let count = || option::of(any::<u32>());
+    (count(), count(), count(), count(), any::<(u32, u64)>()).prop_map(
+        |(
+            max_parallel_requests_per_endpoint,
+            max_parallel_requests,
+            max_connections_per_endpoint,
+            max_connections,
+            (max_pending_requests, pending_timeout_ms),
+        )| Limits {
+            max_parallel_requests_per_endpoint,
+            max_parallel_requests,
+            max_connections_per_endpoint,
+            max_connections,
+            max_pending_requests,
+            pending_timeout_ms,
+        },
+    )
+}
+
+fn timeouts() -> impl Strategy<Value = Timeouts> {
+    (any::<(u64, u64, u64)>(), option::of(any::<u64>())).prop_map(|((response_head_ms, idle_ms, stream_idle_ms), request_ms)| {
+        Timeouts { response_head_ms, idle_ms, request_ms, stream_idle_ms }
+    })
+}
+
+fn client_connections() -> impl Strategy<Value = ClientConnections> {
+    (option::of(any::<u64>()), option::of(any::<u32>()))
+        .prop_map(|(max_age_ms, max_requests)| ClientConnections { max_age_ms, max_requests })
 }
 
 fn active() -> impl Strategy<Value = ActiveCheck> {
@@ -72,9 +143,12 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
     let slow_start =
         option::of(any::<(u64, u8)>().prop_map(|(window_ms, min_weight_percent)| SlowStart { window_ms, min_weight_percent }));
     let subset = option::of(any::<u32>().prop_map(|size| Subset { size }));
-    (parts, (slow_start, any::<bool>(), subset), any::<(i64, u8, u64)>()).prop_map(|(parts, spread, numbers)| {
+    let spread = (slow_start, any::<bool>(), subset);
+    let path = (upstream(), client_connections(), limits(), timeouts());
+    (parts, spread, path, any::<(i64, u8, u64)>()).prop_map(|(parts, spread, path, numbers)| {
         let (requires, listeners, algorithm, active, passive, retry) = parts;
         let (slow_start, zone_aware, subset) = spread;
+        let (upstream, client_connections, limits, timeouts) = path;
         let (generation, panic_threshold, connect_timeout_ms) = numbers;
         Policy {
             requires,
@@ -89,6 +163,10 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
             panic_threshold,
             retry,
             connect_timeout_ms,
+            upstream,
+            client_connections,
+            limits,
+            timeouts,
         }
     })
 }

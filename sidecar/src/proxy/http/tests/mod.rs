@@ -144,7 +144,7 @@ fn pool(members: &[Arc<Member>], shape: Shape, port: u16) -> PoolEntry {
         )
     };
     let policy = Policy {
-        listeners: vec![Listener { name: "http".into(), port, protocol: Protocol::Http }],
+        listeners: vec![Listener::new("http", port, Protocol::Http)],
         algorithm: wire,
         retry: Retry { max_retries: shape.max_retries, on: vec![RetryOn::ConnectFailure, RetryOn::StaleConnection] },
         ..crate::control::tests::policy()
