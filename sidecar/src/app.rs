@@ -14,7 +14,7 @@ use crate::{admin, listen};
 use arc_swap::ArcSwap;
 use evenkeel_balance::{Rng, SmallRng};
 use evenkeel_plan::Mode;
-use evenkeel_wire::PoolName;
+use evenkeel_wire::{PoolName, TransportPort};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -36,7 +36,7 @@ pub struct Config {
     /// Threads of the data path.
     pub workers: usize,
     /// Listeners on these ports are left out.
-    pub excluded: BTreeSet<u16>,
+    pub excluded: BTreeSet<TransportPort>,
     /// A line for each request.
     pub access_log: bool,
     /// The pod's own address, if this is a pod.

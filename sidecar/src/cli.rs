@@ -5,6 +5,7 @@ use crate::control::feed::{Ca, Settings};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use evenkeel_crds::bounds;
 use evenkeel_plan::Mode;
+use evenkeel_wire::TransportPort;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -97,7 +98,7 @@ pub struct Run {
     /// Threads of the data path; [default: one a core, at most 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: Option<u16>,
-    /// Leave out listeners on these ports (by commas): the app has them itself.
+    /// Leave out listeners on these ports (by commas, those of UDP as 5353/UDP): the app has them itself.
     #[arg(long, value_name = "PORTS", env = "EVENKEEL_EXCLUDE_LISTENERS", value_delimiter = ',')]
     exclude_ports: Vec<String>,
     /// Write a line for each request.
@@ -159,7 +160,7 @@ pub enum UsageError {
     #[error("--zone (EVENKEEL_ZONE) is `{0}`; write 1 to 63 characters, as in the zones of endpoints")]
     Zone(String),
     /// Not a port.
-    #[error("--exclude-ports has `{0}`; write port numbers, by commas")]
+    #[error("--exclude-ports has `{0}`; write port numbers, by commas, those of UDP as 5353/UDP")]
     Port(String),
 }
 
@@ -249,7 +250,7 @@ impl Run {
         given(&self.name).unwrap_or_else(|| in_namespace(given(&self.pod_name).unwrap_or_else(host)))
     }
 
-    fn excluded(&self) -> Result<BTreeSet<u16>, UsageError> {
+    fn excluded(&self) -> Result<BTreeSet<TransportPort>, UsageError> {
         let ports = self.exclude_ports.iter().map(|port| port.trim()).filter(|port| !port.is_empty());
         ports.map(|port| port.parse().map_err(|_| UsageError::Port(port.into()))).collect()
     }

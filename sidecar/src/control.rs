@@ -9,11 +9,11 @@ pub mod refusal;
 
 use crate::listen::Ports;
 use crate::metrics::Registry;
-use crate::table::{Member, PoolEntry, Table};
+use crate::table::{Member, PoolEntry, Table, may_share, shared_name};
 use arc_swap::ArcSwap;
 use evenkeel_balance::{Book, Health, Loads};
 use evenkeel_plan::{Mode, address};
-use evenkeel_wire::{self as wire, Policy, PoolName};
+use evenkeel_wire::{self as wire, Policy, PoolName, Transport, TransportPort};
 use refusal::Refusal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,9 +43,9 @@ pub(crate) struct Control {
     /// Of the whole process: what an endpoint gets through one pool weighs in all (ADR 4).
     loads: Arc<Loads>,
     /// Ports that a pool waits for: they aren't closed when they come free, so that no client is turned away meanwhile.
-    claimed: BTreeSet<u16>,
+    claimed: BTreeSet<TransportPort>,
     /// Listeners that are left out, so that it is said once and not with each revision.
-    left_out: BTreeSet<(PoolName, u16)>,
+    left_out: BTreeSet<(PoolName, TransportPort)>,
 }
 
 /// What holds for all pools of this process.
@@ -54,8 +54,8 @@ pub(crate) struct Rules {
     /// Which addresses endpoints may have.
     pub(crate) addresses: Mode,
     /// Ports that are left out: somebody else in the pod has them.
-    pub(crate) excluded: BTreeSet<u16>,
-    /// Ports that the process itself needs: no pool gets them.
+    pub(crate) excluded: BTreeSet<TransportPort>,
+    /// Ports of TCP that the process itself needs: no pool gets them.
     pub(crate) own: BTreeSet<u16>,
     /// The zone that this process is in.
     pub(crate) zone: Option<String>,
@@ -99,7 +99,7 @@ impl Control {
         self.publish();
         self.settle(&name, before);
         let (revision, endpoints) = (entry.revision(), entry.balance().members().len());
-        let ports: Vec<u16> = self.listeners(&incoming.policy).map(|listener| listener.port).collect();
+        let ports: Vec<_> = self.listeners(&incoming.policy).map(|listener| listener.transport_port().to_string()).collect();
         tracing::info!(pool = entry.label(), revision, endpoints, ?ports, "pool in use");
         self.note_left_out(&name, &incoming.policy);
         Ok(())
@@ -177,7 +177,7 @@ impl Control {
     }
 
     /// The ports that pools wait for, and no others.
-    pub(crate) fn claim(&mut self, ports: BTreeSet<u16>) {
+    pub(crate) fn claim(&mut self, ports: BTreeSet<TransportPort>) {
         self.claimed = ports;
         self.close_unused_ports();
     }
@@ -194,50 +194,54 @@ impl Control {
             }
         }
         for listener in self.listeners(&incoming.policy) {
-            if self.rules.own.contains(&listener.port) {
-                return Err(Refusal::OwnPort { listener: listener.name.clone(), port: listener.port });
-            }
-            if let Some(route) = self.table.load().route(listener.port)
-                && *route.pool.name() != incoming.name
-            {
-                let owner = route.pool.name().clone();
-                return Err(Refusal::PortTaken { listener: listener.name.clone(), port: listener.port, owner });
-            }
+            self.check_port(&incoming.name, listener)?;
         }
         Ok(())
     }
 
+    fn check_port(&self, pool: &PoolName, listener: &wire::Listener) -> Result<(), Refusal> {
+        let (table, port, name) = (self.table.load(), listener.transport_port(), listener.name.clone());
+        if port.transport == Transport::Tcp && self.rules.own.contains(&port.number) {
+            return Err(Refusal::OwnPort { listener: name, port: port.number });
+        }
+        let mut others = table.routes(port).iter().filter(|route| route.pool.name() != pool);
+        let Some(other) = others.find(|route| !may_share(&route.listener, listener)) else { return Ok(()) };
+        let owner = other.pool.name().clone();
+        Err(match shared_name(&other.listener, listener).cloned() {
+            Some(hostname) => Refusal::HostnameTaken { listener: name, port, hostname, owner },
+            None => Refusal::PortTaken { listener: name, port, owner },
+        })
+    }
+
     fn listeners<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = &'a wire::Listener> {
-        policy.listeners.iter().filter(|listener| !self.rules.excluded.contains(&listener.port))
+        policy.listeners.iter().filter(|listener| !self.rules.excluded.contains(&listener.transport_port()))
     }
 
     fn open_ports(&mut self, policy: &Policy) -> Result<(), Refusal> {
         let Self { ports, rules, .. } = self;
-        for listener in policy.listeners.iter().filter(|listener| !rules.excluded.contains(&listener.port)) {
-            ports.open(listener.port).map_err(|source| Refusal::Listen {
-                listener: listener.name.clone(),
-                port: listener.port,
-                source,
-            })?;
+        for listener in policy.listeners.iter().filter(|listener| !rules.excluded.contains(&listener.transport_port())) {
+            let port = listener.transport_port();
+            ports.open(port).map_err(|source| Refusal::Listen { listener: listener.name.clone(), port, source })?;
         }
         Ok(())
     }
 
     fn note_left_out(&mut self, name: &PoolName, policy: &Policy) {
         let Self { rules, left_out, .. } = self;
-        let excluded: Vec<_> = policy.listeners.iter().filter(|listener| rules.excluded.contains(&listener.port)).collect();
-        left_out.retain(|(pool, port)| pool != name || excluded.iter().any(|listener| listener.port == *port));
+        let is_excluded = |listener: &&wire::Listener| rules.excluded.contains(&listener.transport_port());
+        let excluded: Vec<_> = policy.listeners.iter().filter(is_excluded).collect();
+        left_out.retain(|(pool, port)| pool != name || excluded.iter().any(|listener| listener.transport_port() == *port));
         for listener in excluded {
-            if left_out.insert((name.clone(), listener.port)) {
-                let (listener, port) = (&listener.name, listener.port);
-                tracing::warn!(pool = %name, listener, port, "listener left out: the port is excluded, the app has it itself");
+            let (listener, port) = (&listener.name, listener.transport_port());
+            if left_out.insert((name.clone(), port)) {
+                tracing::warn!(pool = %name, listener, %port, "listener left out: the port is excluded, the app has it itself");
             }
         }
     }
 
     fn close_unused_ports(&mut self) {
         let table = self.table.load();
-        self.ports.retain(|port| table.route(port).is_some() || self.claimed.contains(&port));
+        self.ports.retain(|port| !table.routes(port).is_empty() || self.claimed.contains(&port));
     }
 
     fn build(&self, incoming: &Incoming) -> Result<(PoolName, InUse), Refusal> {

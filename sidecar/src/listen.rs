@@ -1,6 +1,7 @@
 //! The ports of the data path. The control plane binds them, one socket for each worker and loopback address, so that a port
 //! in use is known before a table is put into use; it hands them out when the table is, so that nobody is accepted too early.
 
+use evenkeel_wire::{Transport, TransportPort};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
@@ -78,13 +79,13 @@ pub(crate) enum Command {
     /// Accept on these sockets.
     Open(Port),
     /// Stop accepting on this port; open connections go on.
-    Close(u16),
+    Close(TransportPort),
 }
 
 /// One worker's sockets of one port.
 pub(crate) struct Port {
     /// The port.
-    pub(crate) number: u16,
+    pub(crate) at: TransportPort,
     /// One for each loopback address.
     pub(crate) listeners: Vec<TcpListener>,
     /// Two places for each connection.
@@ -97,11 +98,11 @@ pub(crate) struct Port {
 pub(crate) struct Ports {
     process: Arc<Semaphore>,
     workers: Vec<UnboundedSender<Command>>,
-    open: BTreeMap<u16, Weak<()>>,
+    open: BTreeMap<TransportPort, Weak<()>>,
     /// Of these, those that no worker has yet: clients wait in the backlog.
-    bound: BTreeMap<u16, Vec<Port>>,
+    bound: BTreeMap<TransportPort, Vec<Port>>,
     /// Told to close; until the workers have done so, they are ours.
-    closing: BTreeMap<u16, Weak<()>>,
+    closing: BTreeMap<TransportPort, Weak<()>>,
 }
 
 impl Ports {
@@ -117,21 +118,24 @@ impl Ports {
     }
 
     /// Whether the port is open.
-    pub(crate) fn is_open(&self, port: u16) -> bool {
+    pub(crate) fn is_open(&self, port: TransportPort) -> bool {
         self.open.contains_key(&port)
     }
 
     /// Opens a port on 127.0.0.1, and on ::1 where there is one; nobody is accepted before [`Ports::accept`]. An open port stays
     /// as it is.
-    pub(crate) fn open(&mut self, number: u16) -> io::Result<()> {
-        if self.is_open(number) {
+    pub(crate) fn open(&mut self, at: TransportPort) -> io::Result<()> {
+        if self.is_open(at) {
             return Ok(());
         }
+        if at.transport == Transport::Udp {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         self.closing.retain(|_, held| held.strong_count() > 0);
-        let ours = self.closing.contains_key(&number);
+        let ours = self.closing.contains_key(&at);
         let mut sockets: Vec<Vec<TcpListener>> = self.workers.iter().map(|_| Vec::new()).collect();
         for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
-            let address = SocketAddr::new(address, number);
+            let address = SocketAddr::new(address, at.number);
             match bind_all(address, self.workers.len(), ours) {
                 Ok(bound) => sockets.iter_mut().zip(bound).for_each(|(sockets, socket)| sockets.push(socket)),
                 Err(error) if address.is_ipv6() && is_no_ipv6(&error) => {}
@@ -139,9 +143,9 @@ impl Ports {
             }
         }
         let (slots, held) = (Slots::new(self.process.clone()), Arc::new(()));
-        self.open.insert(number, Arc::downgrade(&held));
-        let port = |listeners| Port { number, listeners, slots: slots.clone(), held: held.clone() };
-        self.bound.insert(number, sockets.into_iter().map(port).collect());
+        self.open.insert(at, Arc::downgrade(&held));
+        let port = |listeners| Port { at, listeners, slots: slots.clone(), held: held.clone() };
+        self.bound.insert(at, sockets.into_iter().map(port).collect());
         Ok(())
     }
 
@@ -154,7 +158,7 @@ impl Ports {
     }
 
     /// Closes all ports but these.
-    pub(crate) fn retain(&mut self, is_used: impl Fn(u16) -> bool) {
+    pub(crate) fn retain(&mut self, is_used: impl Fn(TransportPort) -> bool) {
         for (port, held) in self.open.extract_if(.., |port, _| !is_used(*port)) {
             if self.bound.remove(&port).is_some() {
                 continue;
@@ -207,6 +211,7 @@ mod tests {
         let taken = bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), true).expect("a free port");
         taken.listen(1).expect("listens");
         let port = taken.local_addr().ok().and_then(|address| address.as_socket()).expect("has an address").port();
+        let port = TransportPort::tcp(port);
         let (worker, _commands) = unbounded_channel();
         let mut ports = Ports::new(vec![worker], 1);
         assert_eq!(ports.open(port).map_err(|error| error.kind()), Err(io::ErrorKind::AddrInUse));
@@ -230,15 +235,14 @@ mod tests {
         let (second, mut at_second) = unbounded_channel();
         let mut ports = Ports::new(vec![first, second], 1);
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+        let port = TransportPort::tcp(port);
         ports.open(port).expect("opens");
         ports.accept();
         ports.retain(|_| false);
         ports.open(port).expect("opens again while the workers still close it");
         ports.retain(|_| false);
         for worker in [&mut at_first, &mut at_second] {
-            assert!(
-                matches!(worker.try_recv(), Ok(Command::Open(opened)) if opened.number == port && !opened.listeners.is_empty())
-            );
+            assert!(matches!(worker.try_recv(), Ok(Command::Open(opened)) if opened.at == port && !opened.listeners.is_empty()));
             assert!(matches!(worker.try_recv(), Ok(Command::Close(closed)) if closed == port));
             assert!(worker.try_recv().is_err(), "of a port that was closed before its time no worker hears");
         }

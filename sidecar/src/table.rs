@@ -5,7 +5,7 @@ use crate::metrics::{EndpointSeries, PoolMetrics};
 use crate::proxy::attempt::Chosen;
 use crate::worker::Worker;
 use evenkeel_balance::{Endpoint, Outcome, Transition};
-use evenkeel_wire::{Listener, Policy, PoolName};
+use evenkeel_wire::{Listener, Policy, PoolName, Protocol, TransportPort};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 /// One snapshot.
 #[derive(Default)]
 pub(crate) struct Table {
-    routes: BTreeMap<u16, Route>,
+    /// Several only where TLS is passed through, by the name that is asked for.
+    routes: BTreeMap<TransportPort, Vec<Route>>,
     pools: BTreeMap<PoolName, Arc<PoolEntry>>,
 }
 
@@ -52,25 +53,68 @@ pub(crate) struct Member {
 impl Table {
     /// Builds the routes from the pools. Of two that claim a port the first by name has it; the control plane refuses the
     /// other before it comes to that. Ports for which `open` says no are left out.
-    pub(crate) fn new(pools: BTreeMap<PoolName, Arc<PoolEntry>>, open: impl Fn(u16) -> bool) -> Self {
-        let mut routes = BTreeMap::new();
+    pub(crate) fn new(pools: BTreeMap<PoolName, Arc<PoolEntry>>, open: impl Fn(TransportPort) -> bool) -> Self {
+        let mut routes = BTreeMap::<_, Vec<Route>>::new();
         for pool in pools.values() {
-            for listener in pool.policy.listeners.iter().filter(|listener| open(listener.port)) {
-                let route = || Route { listener: Arc::new(listener.clone()), pool: pool.clone() };
-                routes.entry(listener.port).or_insert_with(route);
+            for listener in pool.policy.listeners.iter().filter(|listener| open(listener.transport_port())) {
+                let there = routes.entry(listener.transport_port()).or_default();
+                if there.iter().all(|route| may_share(&route.listener, listener)) {
+                    there.push(Route { listener: Arc::new(listener.clone()), pool: pool.clone() });
+                }
             }
         }
         Self { routes, pools }
     }
 
-    /// Where the port leads, if anywhere.
+    /// Where connections to the port lead, if anywhere. Where TLS is passed through it is the first of several:
+    /// [`Self::route_by_name`] says which.
     pub(crate) fn route(&self, port: u16) -> Option<&Route> {
-        self.routes.get(&port)
+        self.routes(TransportPort::tcp(port)).first()
+    }
+
+    /// Where datagrams to the port lead, if anywhere.
+    #[allow(dead_code, reason = "its callers come with their protocols")]
+    pub(crate) fn datagram_route(&self, port: u16) -> Option<&Route> {
+        self.routes(TransportPort::udp(port)).first()
+    }
+
+    /// All that a port leads to.
+    pub(crate) fn routes(&self, port: TransportPort) -> &[Route] {
+        self.routes.get(&port).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where TLS that asks for this name, in lower case, is passed through to. The name itself comes before a wildcard, and of
+    /// wildcards the longest, as with Gateway API's hostnames: `*` stands for one label or more.
+    #[allow(dead_code, reason = "its callers come with their protocols")]
+    pub(crate) fn route_by_name(&self, port: u16, name: &str) -> Option<&Route> {
+        let routes = self.routes(TransportPort::tcp(port)).iter();
+        let fit = |route: &Route| route.listener.hostnames.iter().filter_map(|pattern| fitness(pattern, name)).max();
+        routes.filter_map(|route| Some((fit(route)?, route))).max_by_key(|(fit, _)| *fit).map(|(_, route)| route)
     }
 
     /// All pools by name.
     pub(crate) fn pools(&self) -> &BTreeMap<PoolName, Arc<PoolEntry>> {
         &self.pools
+    }
+}
+
+/// Whether two listeners may have one port: where both pass TLS through, and no name leads to both.
+pub(crate) fn may_share(one: &Listener, other: &Listener) -> bool {
+    let passes = |listener: &Listener| listener.protocol == Protocol::Tls;
+    passes(one) && passes(other) && shared_name(one, other).is_none()
+}
+
+/// The first name that leads to both.
+pub(crate) fn shared_name<'a>(one: &Listener, other: &'a Listener) -> Option<&'a String> {
+    other.hostnames.iter().find(|name| one.hostnames.contains(name))
+}
+
+/// How well a pattern fits the name; the name itself fits best.
+#[allow(dead_code, reason = "its callers come with their protocols")]
+fn fitness(pattern: &str, name: &str) -> Option<usize> {
+    match pattern.strip_prefix('*') {
+        Some(suffix) => (name.len() > suffix.len() && name.ends_with(suffix)).then_some(suffix.len()),
+        None => (pattern == name).then_some(usize::MAX),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::proxy::{self, http, turned_away};
 use crate::table::Table;
 use arc_swap::ArcSwap;
 use evenkeel_balance::SmallRng;
+use evenkeel_wire::TransportPort;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
@@ -135,11 +136,11 @@ fn start_thread<T>(
 }
 
 async fn serve(worker: Rc<Worker>, mut commands: UnboundedReceiver<Command>) {
-    let mut ports: HashMap<u16, Vec<AbortHandle>> = HashMap::new();
+    let mut ports: HashMap<TransportPort, Vec<AbortHandle>> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Open(port) => {
-                let number = port.number;
+                let number = port.at.number;
                 let loops = port.listeners.into_iter().filter_map(|listener| {
                     let listener = tokio::net::TcpListener::from_std(listener)
                         .inspect_err(|error| tracing::error!(number, %error, "a listener could not be used"))
@@ -152,10 +153,10 @@ async fn serve(worker: Rc<Worker>, mut commands: UnboundedReceiver<Command>) {
                     };
                     Some(tokio::task::spawn_local(accepting).abort_handle())
                 });
-                ports.entry(number).or_default().extend(loops);
+                ports.entry(port.at).or_default().extend(loops);
             }
             // Its open connections go on.
-            Command::Close(number) => ports.remove(&number).into_iter().flatten().for_each(|accepting| accepting.abort()),
+            Command::Close(port) => ports.remove(&port).into_iter().flatten().for_each(|accepting| accepting.abort()),
         }
     }
 }

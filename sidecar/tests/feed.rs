@@ -6,7 +6,7 @@ mod common;
 use common::operator::{Operator, Stream, endpoint, policy, pool_name};
 use common::{Backend, Client, Sidecar, config, eventually, free_port, get, reach};
 use evenkeel_sidecar::app::Source;
-use evenkeel_wire::{Goodbye, Health, ServerFrame};
+use evenkeel_wire::{Goodbye, Health, ServerFrame, TransportPort};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -243,7 +243,7 @@ async fn a_goodbye_is_honoured() {
 async fn listeners_on_excluded_ports_are_left_out_and_the_pool_is_taken() {
     let (mut operator, backend, port) = (Operator::start().await, Backend::start().await, free_port().await);
     let mut left_out = config(Source::Feed(Box::new(operator.settings(&["shop/a"]))));
-    left_out.excluded.insert(port);
+    left_out.excluded.insert(TransportPort::tcp(port));
     let sidecar = Sidecar::start(left_out).await.expect("starts");
     let mut stream = operator.greeted("one").await;
     stream.pool("shop/a", 1, &policy(port), &[endpoint("uid", backend.address)]);

@@ -15,7 +15,7 @@ pub use cidr::{Cidr, CidrError};
 pub use endpoint::{Endpoint, Health, Target};
 pub use frame::{ClientFrame, ClientHello, FrameError, Goodbye, Nack, ServerFrame, ServerHello};
 pub use limits::{ClientConnections, Limits, Timeouts};
-pub use listener::{Listener, ListenerTls, Protocol, ProxyProtocolIn, TlsVersion, UdpSettings};
+pub use listener::{Listener, ListenerTls, Protocol, ProxyProtocolIn, TlsVersion, Transport, TransportPort, UdpSettings};
 pub use policy::{
     ActiveCheck, Algorithm, CheckKind, CostClass, HashKey, PassiveCheck, Policy, Retry, RetryOn, SlowStart, StatusRange, Subset,
     Table, feature,

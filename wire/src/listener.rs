@@ -3,6 +3,8 @@
 
 use crate::cidr::Cidr;
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
 
 /// One port on the sidecar's loopback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,71 @@ impl Listener {
     /// One that asks nothing of a connection.
     pub fn new(name: impl Into<String>, port: u16, protocol: Protocol) -> Self {
         Self { name: name.into(), port, protocol, tls: None, proxy_protocol: None, hostnames: Vec::new(), udp: None }
+    }
+
+    /// Where it listens.
+    pub fn transport_port(&self) -> TransportPort {
+        TransportPort { number: self.port, transport: self.protocol.transport() }
+    }
+}
+
+impl Protocol {
+    /// What carries it.
+    pub fn transport(self) -> Transport {
+        match self {
+            Self::Http | Self::Tcp | Self::Tls => Transport::Tcp,
+            Self::Udp => Transport::Udp,
+        }
+    }
+}
+
+/// What carries a protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+/// A port of one transport: those of TCP and of UDP are apart. Written `18080`, `5353/UDP`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TransportPort {
+    /// Its number.
+    pub number: u16,
+    /// Its transport.
+    pub transport: Transport,
+}
+
+impl TransportPort {
+    /// A port of TCP.
+    pub const fn tcp(number: u16) -> Self {
+        Self { number, transport: Transport::Tcp }
+    }
+
+    /// A port of UDP.
+    pub const fn udp(number: u16) -> Self {
+        Self { number, transport: Transport::Udp }
+    }
+}
+
+impl fmt::Display for TransportPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.transport {
+            Transport::Tcp => write!(f, "{}", self.number),
+            Transport::Udp => write!(f, "{}/UDP", self.number),
+        }
+    }
+}
+
+impl FromStr for TransportPort {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match s.strip_suffix("/UDP") {
+            Some(number) => number.parse().map(Self::udp),
+            None => s.strip_suffix("/TCP").unwrap_or(s).parse().map(Self::tcp),
+        }
     }
 }
 
@@ -98,5 +165,21 @@ pub struct UdpSettings {
 impl Default for UdpSettings {
     fn default() -> Self {
         Self { idle_timeout_ms: 60_000, max_sessions_per_source: 100 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_two_transports_are_told_apart_in_writing() {
+        for (text, port) in [("18080", TransportPort::tcp(18_080)), ("5353/UDP", TransportPort::udp(5353))] {
+            assert_eq!((text.parse(), port.to_string().as_str()), (Ok(port), text));
+        }
+        assert_eq!("5353/TCP".parse(), Ok(TransportPort::tcp(5353)));
+        for text in ["", "/UDP", "5353/udp", "5353/SCTP", "70000", "-1"] {
+            assert!(text.parse::<TransportPort>().is_err(), "{text}");
+        }
     }
 }

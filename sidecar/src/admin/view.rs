@@ -76,12 +76,14 @@ impl TableView {
 
 impl PoolView {
     fn of(pool: &PoolEntry, table: &Table, now: Instant) -> Self {
-        let is_open = |port| table.route(port).is_some_and(|route| route.pool.name() == pool.name());
+        let is_open = |listener: &evenkeel_wire::Listener| {
+            table.routes(listener.transport_port()).iter().any(|route| route.pool.name() == pool.name())
+        };
         let listeners = pool.policy().listeners.iter().map(|listener| ListenerView {
             name: listener.name.clone(),
             port: listener.port,
             protocol: listener.protocol,
-            open: is_open(listener.port),
+            open: is_open(listener),
         });
         let balance = pool.balance();
         let endpoints = balance.members().iter().zip(balance.stands(now));

@@ -21,8 +21,8 @@ pub(crate) fn check_policy(policy: &Policy) -> Result<(), Refusal> {
     let mut ports = BTreeSet::new();
     for listener in &policy.listeners {
         within("a listener's port", listener.port.into(), bounds::LISTENER_PORT)?;
-        if !ports.insert(listener.port) {
-            return Err(Refusal::PortTwice(listener.port));
+        if !ports.insert(listener.transport_port()) {
+            return Err(Refusal::PortTwice(listener.transport_port()));
         }
     }
     check_algorithm(&policy.algorithm)?;

@@ -1,7 +1,7 @@
 //! Why a pool isn't put into use. The text goes to the operator, and to people: it names the thing and what to do.
 
 use evenkeel_balance::BuildError;
-use evenkeel_wire::PoolName;
+use evenkeel_wire::{PoolName, TransportPort};
 use std::net::IpAddr;
 
 /// Why one revision of one pool is refused; what was in use before stays.
@@ -28,7 +28,7 @@ pub enum Refusal {
     },
     /// Two listeners of the pool have one port.
     #[error("two listeners have port {0}; give each its own")]
-    PortTwice(u16),
+    PortTwice(TransportPort),
     /// An endpoint without an identity or a port.
     #[error("endpoint `{0}` has no port, or an id or ring key that is empty or over 400 bytes")]
     Endpoint(String),
@@ -51,7 +51,22 @@ pub enum Refusal {
         /// The listener.
         listener: String,
         /// Its port.
-        port: u16,
+        port: TransportPort,
+        /// Who has it.
+        owner: PoolName,
+    },
+    /// Another pool of this sidecar is what the name leads to there.
+    #[error(
+        "listener `{listener}`: on port {port} `{hostname}` leads to pool {owner} in this sidecar; give one of the two another \
+         hostname or port"
+    )]
+    HostnameTaken {
+        /// The listener.
+        listener: String,
+        /// Its port.
+        port: TransportPort,
+        /// The name.
+        hostname: String,
         /// Who has it.
         owner: PoolName,
     },
@@ -69,7 +84,7 @@ pub enum Refusal {
         /// The listener.
         listener: String,
         /// Its port.
-        port: u16,
+        port: TransportPort,
         /// Why not.
         source: std::io::Error,
     },
@@ -98,8 +113,8 @@ impl Refusal {
         self.is_of_a_pool() || matches!(self, Self::Listen { .. })
     }
 
-    /// Whether another pool of this sidecar has its port, and may give it up to this one.
+    /// Whether another pool of this sidecar has its port or its hostname, and may give it up to this one.
     pub(crate) fn is_of_a_pool(&self) -> bool {
-        matches!(self, Self::PortTaken { .. })
+        matches!(self, Self::PortTaken { .. } | Self::HostnameTaken { .. })
     }
 }

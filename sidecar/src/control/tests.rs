@@ -4,7 +4,7 @@ use super::*;
 use crate::listen::Command;
 use evenkeel_balance::{BuildError, PickArgs, SmallRng};
 use evenkeel_wire::{
-    ActiveCheck, Algorithm, CheckKind, CostClass, Endpoint, Health, Listener, Policy, PoolName, Protocol, Retry,
+    ActiveCheck, Algorithm, CheckKind, CostClass, Endpoint, Health, Listener, Policy, PoolName, Protocol, Retry, TransportPort,
 };
 use std::net::TcpListener;
 use std::time::Instant;
@@ -227,7 +227,7 @@ fn nobody_is_accepted_on_a_port_before_its_route_is_there_nor_for_a_pool_that_is
     assert!(matches!(control.apply(&refused), Err(Refusal::Listen { .. })));
     assert!(commands.try_recv().is_err(), "no worker hears of a port of a pool that isn't in use");
     control.apply(&listening("shop/a", good)).expect("the port is free again");
-    assert!(matches!(commands.try_recv(), Ok(Command::Open(opened)) if opened.number == good));
+    assert!(matches!(commands.try_recv(), Ok(Command::Open(opened)) if opened.at == TransportPort::tcp(good)));
     assert!(table.load().route(good).is_some());
 }
 
@@ -236,13 +236,13 @@ fn a_listener_on_the_process_own_port_is_refused_and_one_on_an_excluded_port_lef
     let (mut control, table) = control();
     let (own, excluded) = (free_port(), free_port());
     control.rules.own.insert(own);
-    control.rules.excluded.insert(excluded);
+    control.rules.excluded.insert(TransportPort::tcp(excluded));
     let refusal = control.apply(&listening("shop/a", own)).expect_err("is refused");
     assert!(matches!(refusal, Refusal::OwnPort { port, .. } if port == own), "{refusal}");
     control.apply(&listening("shop/b", excluded)).expect("is served but there");
     assert!(table.load().route(excluded).is_none());
     let noted = |control: &Control| control.left_out.iter().map(|(_, port)| *port).collect::<Vec<_>>();
-    assert_eq!(noted(&control), [excluded]);
+    assert_eq!(noted(&control), [TransportPort::tcp(excluded)]);
     control.remove(&"shop/b".parse().expect("a name"), "gone");
     assert!(noted(&control).is_empty());
 }
@@ -260,4 +260,36 @@ fn revisions_begin_their_turns_with_different_endpoints() {
         first.insert(picked.expect("an endpoint").lease.endpoint().id().to_owned());
     }
     assert_eq!(first.len(), 2);
+}
+
+/// A pool that TLS for these names is passed through to.
+fn passing(name: &str, port: u16, hostnames: &[&str]) -> Incoming {
+    let mut incoming = Incoming { name: name.parse().expect("a name"), ..incoming() };
+    let hostnames = hostnames.iter().map(|&hostname| hostname.into()).collect();
+    incoming.policy.listeners.push(Listener { hostnames, ..Listener::new("tls", port, Protocol::Tls) });
+    incoming
+}
+
+#[test]
+fn pools_share_a_port_where_tls_is_passed_through_by_names_that_differ() {
+    let (mut control, table) = control();
+    let port = free_port();
+    control.apply(&passing("shop/a", port, &["db.example.com", "*.a.example.com"])).expect("is applied");
+    control.apply(&passing("shop/b", port, &["*.example.com", "cache.example.com"])).expect("shares the port");
+    let refusal = control.apply(&passing("shop/c", port, &["x.org", "db.example.com"])).expect_err("the name is a's");
+    assert!(matches!(&refusal, Refusal::HostnameTaken { hostname, .. } if hostname == "db.example.com"), "{refusal}");
+    assert!(refusal.may_pass(), "once a gives it up");
+    let refusal = control.apply(&listening("shop/d", port)).expect_err("the port is taken");
+    assert!(matches!(refusal, Refusal::PortTaken { .. }), "{refusal}");
+    let leads = |name: &str| {
+        let table = table.load();
+        table.route_by_name(port, name).map(|route| route.pool.label().to_owned())
+    };
+    let [a, b] = ["shop/a", "shop/b"].map(|pool| Some(pool.to_owned()));
+    assert_eq!((leads("db.example.com"), leads("cache.example.com")), (a.clone(), b.clone()));
+    assert_eq!((leads("x.a.example.com"), leads("x.y.example.com")), (a, b.clone()), "the longest wildcard has it");
+    assert_eq!((leads("example.com"), leads(".example.com"), leads("notexample.com")), (None, None, None));
+    control.remove(&"shop/a".parse().expect("a name"), "gone");
+    assert_eq!(leads("db.example.com"), b, "the port goes on for the other");
+    control.apply(&passing("shop/c", port, &["x.org", "db.example.com"])).expect("the name is free now");
 }

@@ -6,6 +6,7 @@ use crate::control::refusal::Refusal;
 use crate::control::tests::{control, health, incoming, listening, pool};
 use crate::table::Table;
 use arc_swap::ArcSwap;
+use evenkeel_wire::TransportPort;
 
 fn follower() -> (Follower, Arc<ArcSwap<Table>>, Arc<Status>) {
     let (control, table) = control();
@@ -56,11 +57,12 @@ async fn own_checks_only_take_out_more_and_are_forgotten_when_the_operator_is_ba
 
 #[test]
 fn a_port_is_kept_open_for_who_waits_for_another_pool_and_not_for_who_waits_for_a_stranger() {
-    let (mut waiting, port) = (Waiting::new(), 18_080);
+    let (mut waiting, number) = (Waiting::new(), 18_080);
+    let port = TransportPort::tcp(number);
     let listener = || "tcp".to_owned();
     let source = std::io::ErrorKind::AddrInUse.into();
-    waiting.add(listening("shop/b", port), &Refusal::Listen { listener: listener(), port, source });
+    waiting.add(listening("shop/b", number), &Refusal::Listen { listener: listener(), port, source });
     assert!(waiting.ports().is_empty());
-    waiting.add(listening("shop/b", port), &Refusal::PortTaken { listener: listener(), port, owner: pool() });
+    waiting.add(listening("shop/b", number), &Refusal::PortTaken { listener: listener(), port, owner: pool() });
     assert_eq!(waiting.ports(), BTreeSet::from([port]));
 }

@@ -3,7 +3,7 @@
 
 use super::super::refusal::Refusal;
 use super::super::{Control, Incoming};
-use evenkeel_wire::PoolName;
+use evenkeel_wire::{Listener, PoolName, TransportPort};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -49,10 +49,10 @@ impl Waiting {
 
     /// The ports that they wait for other pools to give up. One that waits for somebody outside keeps no port open meanwhile:
     /// that may last, and who connects there would be accepted for nothing.
-    pub(super) fn ports(&self) -> BTreeSet<u16> {
+    pub(super) fn ports(&self) -> BTreeSet<TransportPort> {
         let waits = self.pools.values().filter(|waits| waits.of_a_pool);
         let listeners = waits.flat_map(|waits| &waits.incoming.policy.listeners);
-        listeners.map(|listener| listener.port).collect()
+        listeners.map(Listener::transport_port).collect()
     }
 
     /// Ends when it is time to try again; never if nothing waits.
