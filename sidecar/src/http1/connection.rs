@@ -1,6 +1,6 @@
 //! The `Connection` header: what it says of the connection, and which headers it takes away.
 
-use super::head::{Head, Kind};
+use super::head::{Field, Head, Kind};
 use super::{Fault, scan};
 
 /// What all `Connection` lines of a head say together.
@@ -10,6 +10,8 @@ pub(crate) struct Options {
     pub(crate) close: bool,
     /// `keep-alive` is among them.
     pub(crate) keep_alive: bool,
+    /// `upgrade` is among them.
+    pub(crate) upgrade: bool,
 }
 
 /// Which side wrote the head.
@@ -41,6 +43,8 @@ pub(crate) fn read(head: &mut Head, buf: &[u8], sender: Sender) -> Result<Option
                 options.close = true;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
                 options.keep_alive = true;
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                options.upgrade = true;
             } else if sender == Sender::Client && is_protected(option) {
                 return Err(Fault::Nomination);
             } else {
@@ -59,13 +63,14 @@ fn drop_nominated(head: &mut Head, buf: &[u8], name: &[u8]) {
     }
 }
 
-/// Headers that a client may not take away at the next hop: framing, routing, authentication, and those that say where
-/// a request came from. An underscore counts as a hyphen.
+/// Headers that a client may not take away at the next hop: framing, the expectation about the body, routing,
+/// authentication, and those that say where a request came from. An underscore counts as a hyphen.
 fn is_protected(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 9] = [
+    const NAMES: [&[u8]; 10] = [
         b"authorization",
         b"content-length",
         b"cookie",
+        b"expect",
         b"forwarded",
         b"host",
         b"proxy-authorization",
@@ -78,17 +83,8 @@ fn is_protected(name: &[u8]) -> bool {
 
 /// Headers that may not come as trailers: what is protected, and what is about the connection or the answer's user.
 pub(crate) fn is_head_only(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 9] = [
-        b"connection",
-        b"expect",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"set-cookie",
-        b"te",
-        b"trailer",
-        b"upgrade",
-        b"www-authenticate",
-    ];
+    const NAMES: [&[u8]; 8] =
+        [b"connection", b"keep-alive", b"proxy-authenticate", b"set-cookie", b"te", b"trailer", b"upgrade", b"www-authenticate"];
     is_protected(name) || NAMES.iter().any(|known| same_name(name, known))
 }
 
@@ -104,4 +100,14 @@ pub(crate) fn same_name(name: &[u8], known: &[u8]) -> bool {
             b'_' => *k == b'-',
             b => b.eq_ignore_ascii_case(k),
         })
+}
+
+/// The protocols that an `Upgrade` line names.
+pub(crate) fn protocols<'a>(field: &Field, buf: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    field.value(buf).split(|b| *b == b',').map(scan::trim)
+}
+
+/// The one protocol that a client may go over to.
+pub(crate) fn is_websocket(protocol: &[u8]) -> bool {
+    protocol.eq_ignore_ascii_case(b"websocket")
 }

@@ -53,7 +53,7 @@ pub(crate) enum Fault {
     TransferEncoding,
     /// A `Connection` that isn't a list of tokens, or takes away what must stay.
     Nomination,
-    /// Any Expect.
+    /// An Expect other than one `100-continue`.
     Expect,
     /// Not a plain hexadecimal number, or too great.
     ChunkSize,
@@ -67,7 +67,7 @@ pub(crate) enum Fault {
     TrailersTooLarge,
     /// More than [`super::MAX_INTERIM`].
     TooManyInterim,
-    /// A 101 that nobody asked for.
+    /// A 101 that nobody asked for, or to another protocol than the one asked for.
     UnsolicitedUpgrade,
 }
 
@@ -139,14 +139,14 @@ impl Fault {
             Self::LengthAndEncoding => "Content-Length together with Transfer-Encoding",
             Self::TransferEncoding => "a Transfer-Encoding other than one `chunked`",
             Self::Nomination => "a Connection header that names a header which it may not",
-            Self::Expect => "expectations are not served",
+            Self::Expect => "an expectation other than one `100-continue`",
             Self::ChunkSize => "a chunk size that is not a plain hexadecimal number",
             Self::ChunkExtension => "a chunk extension with controls or of over 1 KiB",
             Self::ChunkEnd => "no CRLF after a chunk",
             Self::Trailer => "a trailer that only a head may carry",
             Self::TrailersTooLarge => "too many or too long trailers",
             Self::TooManyInterim => "more than ten interim answers",
-            Self::UnsolicitedUpgrade => "an unsolicited 101",
+            Self::UnsolicitedUpgrade => "a 101 that was not asked for, or to another protocol",
         }
     }
 }

@@ -54,7 +54,9 @@ pub(crate) enum Kind {
     KeepAlive,
     /// `Expect`
     Expect,
-    /// The others that concern one hop only: `TE`, `Upgrade`, `Proxy-Connection`, `HTTP2-Settings`.
+    /// `Upgrade`
+    Upgrade,
+    /// The others that concern one hop only: `TE`, `Proxy-Connection`, `HTTP2-Settings`.
     Hop,
 }
 
@@ -65,7 +67,7 @@ impl Kind {
             2 if is(b"te") => Self::Hop,
             4 if is(b"host") => Self::Host,
             6 if is(b"expect") => Self::Expect,
-            7 if is(b"upgrade") => Self::Hop,
+            7 if is(b"upgrade") => Self::Upgrade,
             10 if is(b"connection") => Self::Connection,
             10 if is(b"keep-alive") => Self::KeepAlive,
             14 if is(b"content-length") => Self::ContentLength,
@@ -78,7 +80,7 @@ impl Kind {
 
     /// Whether the line goes on as it is; the others are dropped or written anew.
     fn is_end_to_end(self) -> bool {
-        matches!(self, Self::Other | Self::Host | Self::Expect)
+        matches!(self, Self::Other | Self::Host)
     }
 }
 

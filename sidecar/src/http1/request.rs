@@ -48,6 +48,10 @@ pub(crate) struct Request {
     pub(crate) has_host: bool,
     /// The body.
     pub(crate) body: Framing,
+    /// Whether the client waits for a 100 before it sends the body; said upstream too.
+    pub(crate) expects_continue: bool,
+    /// Whether it asks for a WebSocket; said upstream too. Only then may a 101 be the answer.
+    pub(crate) asks_websocket: bool,
     /// Whether the client would like to go on with this connection.
     pub(crate) keep_alive: bool,
     /// The head's length in the buffer.
@@ -137,6 +141,8 @@ struct Facts {
     length: Option<u64>,
     chunked: bool,
     has_connection: bool,
+    expects_continue: bool,
+    names_websocket: bool,
 }
 
 fn plan(head: &mut Head, line: RequestLine, buf: &[u8], head_len: usize) -> Result<Request, Fault> {
@@ -153,6 +159,8 @@ fn plan(head: &mut Head, line: RequestLine, buf: &[u8], head_len: usize) -> Resu
         (false, None) => Framing::None,
     };
     let RequestLine { method, method_text, target, version } = line;
+    let has_body = !matches!(body, Framing::None | Framing::Length(0));
+    let is_new = version == Version::Http11;
     Ok(Request {
         method,
         method_text,
@@ -160,7 +168,12 @@ fn plan(head: &mut Head, line: RequestLine, buf: &[u8], head_len: usize) -> Resu
         version,
         has_host: facts.host.is_some(),
         body,
-        keep_alive: !options.close && (version == Version::Http11 || options.keep_alive),
+        // RFC 9110, 10.1.1: in HTTP/1.0 it is ignored, and without a body there is nothing to wait with.
+        expects_continue: facts.expects_continue && is_new && has_body,
+        // RFC 9110, 7.8 and RFC 6455, 4.1: in HTTP/1.1, named by Connection, by GET. With a body, two readers could differ in
+        // where the tunnel begins. Whatever asks otherwise goes on as a plain request.
+        asks_websocket: facts.names_websocket && options.upgrade && is_new && !has_body && method_text.of(buf) == b"GET",
+        keep_alive: !options.close && (is_new || options.keep_alive),
         head_len,
     })
 }
@@ -185,7 +198,11 @@ fn gather(head: &Head, buf: &[u8], version: Version) -> Result<Facts, Fault> {
             }
             Kind::TransferEncoding => facts.chunked = is_chunked(field.strict_value(buf))?,
             Kind::Connection => facts.has_connection = true,
-            Kind::Expect => return Err(Fault::Expect),
+            Kind::Expect if facts.expects_continue || !field.value(buf).eq_ignore_ascii_case(b"100-continue") => {
+                return Err(Fault::Expect);
+            }
+            Kind::Expect => facts.expects_continue = true,
+            Kind::Upgrade => facts.names_websocket |= connection::protocols(field, buf).any(connection::is_websocket),
             Kind::KeepAlive | Kind::Hop => {}
         }
     }
@@ -207,7 +224,10 @@ fn check_host(facts: &Facts, line: &RequestLine, buf: &[u8]) -> Result<(), Fault
     let host = facts.host.map(|span| scan::trim(span.of(buf)));
     match (host, line.target.authority) {
         (None, _) if line.version == Version::Http11 => Err(Fault::HostMissing),
-        (Some(host), Some(authority)) if !target::is_same_authority(host, authority.of(buf)) => Err(Fault::HostDiffers),
+        (Some(host), Some(authority)) => match target::is_same_authority(host, authority.of(buf), line.target.usual_port) {
+            true => Ok(()),
+            false => Err(Fault::HostDiffers),
+        },
         _ => Ok(()),
     }
 }

@@ -11,6 +11,8 @@ pub(crate) struct Target {
     pub(crate) prefix: &'static str,
     /// The authority of an absolute URL.
     pub(crate) authority: Option<Span>,
+    /// The port that may be left out of it: the URL's scheme says so.
+    pub(crate) usual_port: &'static str,
 }
 
 /// Reads the target that stands at `span`. `options`: the method is OPTIONS.
@@ -23,17 +25,17 @@ pub(crate) fn read(buf: &[u8], span: Span, options: bool) -> Result<Target, Faul
         return Err(Fault::Target);
     }
     match text.first() {
-        Some(b'/') => Ok(Target { path: span, prefix: "", authority: None }),
-        Some(b'*') if options && text.len() == 1 => Ok(Target { path: span, prefix: "", authority: None }),
+        Some(b'/') => Ok(Target { path: span, prefix: "", authority: None, usual_port: "" }),
+        Some(b'*') if options && text.len() == 1 => Ok(Target { path: span, prefix: "", authority: None, usual_port: "" }),
         _ => absolute(text, span, options),
     }
 }
 
 fn absolute(text: &[u8], span: Span, options: bool) -> Result<Target, Fault> {
     let starts = |scheme: &[u8]| text.get(..scheme.len()).is_some_and(|t| t.eq_ignore_ascii_case(scheme));
-    let skip = match () {
-        () if starts(b"http://") => b"http://".len(),
-        () if starts(b"https://") => b"https://".len(),
+    let (skip, usual_port) = match () {
+        () if starts(b"http://") => (b"http://".len(), "80"),
+        () if starts(b"https://") => (b"https://".len(), "443"),
         () => return Err(Fault::Target),
     };
     let rest = &text[skip..];
@@ -47,7 +49,8 @@ fn absolute(text: &[u8], span: Span, options: bool) -> Result<Target, Fault> {
         _ => "/",
     };
     let start = span.start() + skip;
-    Ok(Target { path: Span::new(start + end, span.end()), prefix, authority: Some(Span::new(start, start + end)) })
+    let authority = Some(Span::new(start, start + end));
+    Ok(Target { path: Span::new(start + end, span.end()), prefix, authority, usual_port })
 }
 
 /// A host with an optional port: a registered name, an IPv4 address or a bracketed IPv6 address; no userinfo, no list.
@@ -63,11 +66,14 @@ pub(crate) fn is_authority(text: &[u8]) -> bool {
     host_fits && port_fits
 }
 
-/// Whether both name the same host and port; a port of 80 may be left out.
-pub(crate) fn is_same_authority(a: &[u8], b: &[u8]) -> bool {
+/// Whether both name the same host and port; the usual port may be left out.
+pub(crate) fn is_same_authority(a: &[u8], b: &[u8], usual_port: &str) -> bool {
     let ((a_host, a_port), (b_host, b_port)) = (split(a), split(b));
-    let port = |p: &[u8]| if p.is_empty() { b"80".to_vec() } else { p.to_vec() };
-    a_host.eq_ignore_ascii_case(b_host) && port(a_port) == port(b_port)
+    let is_same_port = match (a_port, b_port) {
+        (b"", port) | (port, b"") => port.is_empty() || port == usual_port.as_bytes(),
+        (a_port, b_port) => a_port == b_port,
+    };
+    is_same_port && a_host.eq_ignore_ascii_case(b_host)
 }
 
 /// Host and port; the port is empty where there is none.

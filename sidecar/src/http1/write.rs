@@ -20,9 +20,17 @@ pub(crate) fn request_head(out: &mut Vec<u8>, buf: &[u8], head: &Head, request: 
         out.extend_from_slice(b"\r\n");
     }
     head.write_kept(buf, out);
+    if request.expects_continue {
+        out.extend_from_slice(b"Expect: 100-continue\r\n");
+    }
+    if request.asks_websocket {
+        out.extend_from_slice(WEBSOCKET);
+    }
     framing(out, request.body);
     out.extend_from_slice(b"\r\n");
 }
+
+const WEBSOCKET: &[u8] = b"Connection: upgrade\r\nUpgrade: websocket\r\n";
 
 /// Appends the head that goes to the client.
 pub(crate) fn response_head(out: &mut Vec<u8>, buf: &[u8], head: &Head, response: &Response, delivery: &Delivery) {
@@ -35,11 +43,13 @@ pub(crate) fn response_head(out: &mut Vec<u8>, buf: &[u8], head: &Head, response
     out.extend_from_slice(b"\r\n");
     head.write_kept(buf, out);
     framing(out, delivery.declared);
-    out.extend_from_slice(match delivery.connection {
-        Persistence::Default => b"\r\n".as_slice(),
-        Persistence::KeepAlive => b"Connection: keep-alive\r\n\r\n",
-        Persistence::Close => b"Connection: close\r\n\r\n",
-    });
+    match delivery.connection {
+        Persistence::Default => {}
+        Persistence::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        Persistence::Close => out.extend_from_slice(b"Connection: close\r\n"),
+        Persistence::Upgrade => out.extend_from_slice(WEBSOCKET),
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 fn framing(out: &mut Vec<u8>, framing: Framing) {

@@ -4,9 +4,8 @@
 use super::buffer::{Buffers, Input};
 use super::outbox::Outbox;
 use super::relay::Relay;
-use crate::http1::request::Method;
-use crate::http1::response::{Persistence, deliver};
-use crate::http1::{Fault, MAX_INTERIM, Request, Response, ResponseParser, Version, write};
+use crate::http1::response::{Asked, Persistence, deliver};
+use crate::http1::{Fault, Request, Response, ResponseParser, Version, write};
 use crate::stream::Stream;
 use std::task::{Context, Poll, ready};
 
@@ -23,10 +22,9 @@ pub(super) enum DownloadError {
 
 /// What is left to come of one answer.
 pub(super) struct Download {
-    to_head: bool,
+    asked: Asked,
     version: Version,
     keep_alive: bool,
-    interim: u32,
     heard: bool,
     answer: Option<Answer>,
 }
@@ -52,10 +50,9 @@ impl Download {
     /// The answer to `request`; `keep_alive`: the proxy would like to keep the client's connection.
     pub(super) fn new(request: &Request, keep_alive: bool) -> Self {
         Self {
-            to_head: request.method == Method::Head,
+            asked: Asked::by(request),
             version: request.version,
             keep_alive: keep_alive && request.keep_alive,
-            interim: 0,
             heard: false,
             answer: None,
         }
@@ -104,12 +101,12 @@ impl Download {
     fn take(&mut self, ends: &mut DownloadEnds<'_>, request_sent: bool) -> Result<(), Fault> {
         while self.answer.is_none() {
             let bytes = ends.input.bytes();
-            let Some(response) = ends.parser.advance(bytes, self.to_head)? else {
+            let Some(response) = ends.parser.advance(bytes, self.asked)? else {
                 return Ok(());
             };
-            self.take_head(ends, response, request_sent)?;
+            self.take_head(ends, response, request_sent);
             ends.input.consume(response.head_len, ends.buffers);
-            ends.parser.reset();
+            ends.parser.next();
         }
         match &mut self.answer {
             Some(answer) => answer.body.take(ends.input, ends.outbox, ends.buffers),
@@ -117,24 +114,18 @@ impl Download {
         }
     }
 
-    fn take_head(&mut self, ends: &mut DownloadEnds<'_>, response: Response, request_sent: bool) -> Result<(), Fault> {
-        let mut delivery = deliver(&response, self.version, self.keep_alive && request_sent);
+    fn take_head(&mut self, ends: &mut DownloadEnds<'_>, response: Response, request_sent: bool) {
+        let delivery = deliver(&response, self.version, self.keep_alive && request_sent);
         if response.is_interim() {
-            self.interim += 1;
-            if self.interim > MAX_INTERIM {
-                return Err(Fault::TooManyInterim);
-            }
             // HTTP/1.0 knows no interim answers.
             if self.version == Version::Http10 {
-                return Ok(());
+                return;
             }
-            delivery.connection = Persistence::Default;
         } else {
-            let stays = delivery.connection != Persistence::Close;
+            let stays = !matches!(delivery.connection, Persistence::Close | Persistence::Upgrade);
             self.answer = Some(Answer { response, stays, body: Relay::new(response.body, delivery.body) });
         }
         let bytes = ends.input.bytes();
         write::response_head(ends.outbox.bytes(), bytes, ends.parser.head(), &response, &delivery);
-        Ok(())
     }
 }

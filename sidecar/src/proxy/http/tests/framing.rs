@@ -29,7 +29,7 @@ fn bad_heads_send_not_one_byte_upstream() {
             ("GET / HTTP/3.0\r\nHost: a\r\n\r\n", 400),
             ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 405),
             ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n", 417),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 200-ok\r\n\r\n", 417),
             (&format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(8192)), 414),
             (&format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(100)), 431),
             (&format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(40_000)), 431),
@@ -150,7 +150,7 @@ fn upgrade_and_hop_by_hop_headers_stop_here() {
     on_both_families(async |ip| {
         let (server, _proxy, mut client) = opened(ip).await;
         client
-            .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, X-Hop\r\nUpgrade: websocket\r\nX-Hop: 1\r\nX-Forwarded-For: f\r\n\r\n")
+            .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, X-Hop\r\nUpgrade: h2c\r\nX-Hop: 1\r\nX-Forwarded-For: f\r\n\r\n")
             .await;
         let mut upstream = server.accept().await;
         upstream.expect("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: f\r\n\r\n").await;
