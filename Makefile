@@ -17,8 +17,8 @@ BUILT := $(or $(CARGO_TARGET_DIR),target)
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 16
 
-deps: ## install what the cluster, the tests and the benches need (Debian packages, cached binaries)
-	e2e/cluster/deps base fuzz cluster bench
+deps: ## install what the cluster and the tests need (Debian packages, cached binaries); `make bench` installs its own peers
+	e2e/cluster/deps base fuzz cluster instructions
 	$(MAKE) --no-print-directory $(DENY) $(FUZZ)
 
 check: fmt lint unit ## fmt, clippy and unit tests: the loop of a working day
@@ -90,10 +90,10 @@ cluster-down: ## end it and drop its state
 e2e: $(if $(KUBECONFIG),,cluster) ## the tests on the real cluster (or on yours: KUBECONFIG=…)
 	e2e/run
 
-bench: ## against HAProxy and NGINX, into target/bench/summary.json
+bench: ## against HAProxy, NGINX and Envoy, into target/bench/summary.json (15 minutes); ARGUMENTS="--row http1 --rounds 3"
 	@e2e/cluster/deps bench
 	cargo build --locked --$(LOAD) --bin bench
-	$(BUILT)/release/bench
+	$(BUILT)/release/bench $(ARGUMENTS)
 
 test: SECONDS = 20
 test: fmt deps lint deny drift pure unit model fuzz sim-check e2e ## everything: what CI runs
