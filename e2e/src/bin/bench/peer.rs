@@ -1,221 +1,117 @@
-//! The proxies under test and the backend behind them: how each is configured and started. One worker each, pinned to core 0;
-//! least connections and keep-alive on both sides for all; no peer starved. Nothing is measured here.
+//! The proxies under test. Of each: how it is configured for a [`Setup`], and how it is started. One worker each, alone
+//! on its core; least connections and keep-alive on both sides for all; access logs off; no peer starved.
 
-use anyhow::{Context, Result, bail};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+mod envoy;
+pub(crate) mod evenkeel;
+mod haproxy;
+mod nginx;
 
-/// A proxy.
+use crate::backend::Backend;
+use crate::process::{PROXY_CORE, Process, Programs, free_ports, pinned};
+use anyhow::Result;
+use std::process::Command;
+
+/// Who has a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
     /// The sidecar in the embedded mode.
     Evenkeel,
-    /// HAProxy 2.8.
+    /// HAProxy 2.8; in TCP mode with splice.
     Haproxy,
+    /// HAProxy 2.8 as a TCP relay, whatever the others do: the floor.
+    Relay,
     /// NGINX 1.31.
     Nginx,
+    /// Envoy 1.40.
+    Envoy,
+    /// Nobody: the load goes to the backend.
+    Direct,
 }
 
-/// Where the programs are.
-pub(crate) struct Programs {
-    sidecar: PathBuf,
-    haproxy: PathBuf,
-    nginx: PathBuf,
-    pub(crate) wrk: PathBuf,
+/// What is spoken with the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Downstream {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    Http2,
+    /// HTTP/1.1 over TLS 1.3, X25519, a P-256 certificate, no tickets.
+    Tls,
+    /// Bytes.
+    Tcp,
 }
 
-/// A process that is ended with this value.
+/// What the proxy speaks with the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Upstream {
+    /// HTTP/1.1, or bytes.
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    Http2,
+    /// Left to what a gRPC request asks for; told to proxies that must be told.
+    Grpc,
+}
+
+/// What a row asks of every proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Setup {
+    /// In front.
+    pub(crate) downstream: Downstream,
+    /// Behind.
+    pub(crate) upstream: Upstream,
+}
+
+/// A proxy that runs; ends with this value.
 pub(crate) struct Running {
-    /// Which proxy.
-    pub(crate) peer: Option<Peer>,
-    /// Its process.
-    pub(crate) child: Child,
-    /// Where it takes requests.
+    /// Its process; the backend's own is nobody's to measure.
+    pub(crate) process: Option<Process>,
+    /// Where it takes load.
     pub(crate) port: u16,
     /// Where its metrics are, if it is ours.
     pub(crate) metrics: Option<u16>,
 }
 
-/// An NGINX that answers 70 bytes from memory on four ports.
-pub(crate) struct Backend {
-    _running: Running,
-    ports: [u16; 4],
-}
-
-impl Programs {
-    /// Looks beside this program, in the cache that `make deps` fills, and on the PATH.
-    pub(crate) fn find() -> Result<Self> {
-        let cache =
-            std::env::var_os("EVENKEEL_CACHE").map(PathBuf::from).context("EVENKEEL_CACHE isn't set; run `make bench`")?;
-        let own = std::env::current_exe()?.with_file_name("evenkeel-sidecar");
-        let found = |path: PathBuf, how: &str| {
-            if path.is_file() { Ok(path) } else { bail!("{} is missing; {how}", path.display()) }
-        };
-        Ok(Self {
-            sidecar: found(own, "run `make bench`, which builds it")?,
-            haproxy: found(cache.join("bin/current/haproxy"), "run `make deps`")?,
-            nginx: found(cache.join("bin/current/nginx"), "run `make deps`")?,
-            wrk: found("/usr/bin/wrk".into(), "run `make deps`")?,
-        })
-    }
-
-    /// The sidecar's program.
-    pub(crate) fn sidecar(&self) -> &Path {
-        &self.sidecar
-    }
-}
-
-impl Backend {
-    /// Starts it on core 1.
-    pub(crate) fn start(programs: &Programs, folder: &Path) -> Result<Self> {
-        let ports = free_ports()?;
-        let listens: String = ports.iter().map(|port| format!("    listen 127.0.0.1:{port};\n")).collect();
-        let body = "x".repeat(70);
-        let config = nginx_config(
-            folder,
-            "backend",
-            &format!("server {{\n{listens}    location / {{ default_type text/plain; return 200 \"{body}\"; }}\n  }}"),
-        )?;
-        let running = spawn(None, nginx(programs, folder, &config, 1), ports[0], None)?;
-        Ok(Self { _running: running, ports })
-    }
-}
-
 impl Peer {
-    /// In the order of their turns.
-    pub(crate) const ALL: [Self; 3] = [Self::Evenkeel, Self::Haproxy, Self::Nginx];
-
     /// As people write it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Evenkeel => "Evenkeel",
             Self::Haproxy => "HAProxy",
+            Self::Relay => "TCP relay",
             Self::Nginx => "NGINX",
+            Self::Envoy => "Envoy",
+            Self::Direct => "direct",
         }
     }
 
-    /// Starts it on core 0 and waits until it takes connections.
-    pub(crate) fn start(self, programs: &Programs, folder: &Path, backend: &Backend) -> Result<Running> {
-        let [port, metrics, admin, _] = free_ports()?;
-        match self {
+    /// Starts it and waits until it takes connections.
+    pub(crate) fn start(self, programs: &Programs, backend: &Backend, setup: Setup) -> Result<Running> {
+        let [port, metrics, admin] = free_ports()?;
+        let (command, metrics) = match self {
+            Self::Direct => return Ok(Running { process: None, port: backend.ports[0], metrics: None }),
             Self::Evenkeel => {
-                let pool = write(folder, "pool.yaml", &pool(port, &backend.ports))?;
-                let mut command = pinned(0, programs.sidecar());
-                command.args(["run", "--workers", "1", "--pools"]).arg(pool);
-                command.args([
-                    "--admin-address",
-                    &format!("127.0.0.1:{admin}"),
-                    "--metrics-address",
-                    &format!("127.0.0.1:{metrics}"),
-                ]);
-                spawn(Some(self), command, port, Some(metrics))
+                let pools = evenkeel::pools(setup, port, backend, programs)?;
+                (evenkeel::command(programs, pools, admin, metrics)?, Some(metrics))
             }
-            Self::Haproxy => {
-                let config = write(folder, "haproxy.cfg", &haproxy_config(port, &backend.ports))?;
-                let mut command = pinned(0, &programs.haproxy);
-                command.arg("-db").arg("-f").arg(config);
-                spawn(Some(self), command, port, None)
+            Self::Haproxy => (self::haproxy::command(programs, setup, port, backend)?, None),
+            Self::Relay => {
+                let setup = Setup { downstream: Downstream::Tcp, upstream: Upstream::Http1 };
+                (self::haproxy::command(programs, setup, port, backend)?, None)
             }
-            Self::Nginx => {
-                let servers: String = backend.ports.iter().map(|port| format!("    server 127.0.0.1:{port};\n")).collect();
-                let config = nginx_config(
-                    folder,
-                    "proxy",
-                    &format!(
-                        "upstream pool {{\n    least_conn;\n{servers}    keepalive 4096;\n  }}\n  server {{\n    listen 127.0.0.1:{port};\n    location / {{ proxy_pass http://pool; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}\n  }}"
-                    ),
-                )?;
-                spawn(Some(self), nginx(programs, folder, &config, 0), port, None)
-            }
-        }
+            Self::Nginx => (self::nginx::command(programs, port, backend)?, None),
+            Self::Envoy => (self::envoy::command(programs, setup, port, backend)?, None),
+        };
+        let process = Process::start(command, port, &programs.log(self.name()))?;
+        Ok(Running { process: Some(process), port, metrics })
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A proxy's program on its core.
+fn proxy(program: &std::path::Path) -> Command {
+    pinned(PROXY_CORE, program)
 }
 
-fn pinned(core: u32, program: &Path) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", &core.to_string()]).arg(program);
-    command
-}
-
-fn nginx(programs: &Programs, folder: &Path, config: &Path, core: u32) -> Command {
-    let mut command = pinned(core, &programs.nginx);
-    command.arg("-p").arg(folder).arg("-c").arg(config).args(["-e", "stderr"]);
-    command
-}
-
-fn spawn(peer: Option<Peer>, mut command: Command, port: u16, metrics: Option<u16>) -> Result<Running> {
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .with_context(|| format!("cannot start {command:?}"))?;
-    let mut running = Running { peer, child, port, metrics };
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if let Some(status) = running.child.try_wait()? {
-            bail!("{command:?} ended at once: {status}");
-        }
-        if Instant::now() > deadline {
-            bail!("{command:?} doesn't listen on {port} after 10 s");
-        }
-        std::thread::sleep(Duration::from_millis(20)); // between two looks, not in place of one
-    }
-    Ok(running)
-}
-
-/// Four ports that were free a moment ago.
-fn free_ports() -> Result<[u16; 4]> {
-    let listeners: Vec<TcpListener> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-    let mut ports = [0; 4];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr()?.port();
-    }
-    Ok(ports)
-}
-
-fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
-    let path = std::path::absolute(folder.join(name))?;
-    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path)
-}
-
-fn pool(port: u16, backends: &[u16]) -> String {
-    let endpoints: String = backends.iter().map(|port| format!("          - {{address: 127.0.0.1, port: {port}}}\n")).collect();
-    format!(
-        "apiVersion: evenkeel.dev/v1alpha1\nkind: BalancerPool\nmetadata: {{name: bench}}\nspec:\n  listeners:\n    - {{name: http, port: {port}, protocol: HTTP}}\n  sources:\n    - name: backends\n      static:\n        endpoints:\n{endpoints}  algorithm:\n    type: LeastConnections\n    leastConnections: {{choiceCount: 2}}\n"
-    )
-}
-
-fn haproxy_config(port: u16, backends: &[u16]) -> String {
-    let servers: String =
-        backends.iter().enumerate().map(|(i, port)| format!("  server s{i} 127.0.0.1:{port} pool-max-conn 10000\n")).collect();
-    format!(
-        "global\n  nbthread 1\n  maxconn 4096\n  tune.pool-low-fd-ratio 100\n  tune.pool-high-fd-ratio 100\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  option http-keep-alive\n  http-reuse always\nfrontend f\n  bind 127.0.0.1:{port}\n  default_backend b\nbackend b\n  balance leastconn\n{servers}"
-    )
-}
-
-fn nginx_config(folder: &Path, name: &str, http: &str) -> Result<PathBuf> {
-    let folder_text = std::path::absolute(folder)?;
-    let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .iter()
-        .map(|kind| format!("  {kind}_temp_path {}/nginx-{kind};\n", folder_text.display()))
-        .collect();
-    write(
-        folder,
-        &format!("nginx-{name}.conf"),
-        &format!(
-            "daemon off;\nmaster_process off;\npid {}/nginx-{name}.pid;\nerror_log stderr error;\nevents {{ worker_connections 8192; }}\nhttp {{\n  access_log off;\n  keepalive_requests 1000000000;\n  keepalive_timeout 60s;\n{temp}  {http}\n}}\n",
-            folder_text.display()
-        ),
-    )
+/// Lines for each of the backend's ports.
+fn each_port(backend: &Backend, line: impl Fn(usize, u16) -> String) -> String {
+    backend.ports.iter().enumerate().map(|(at, port)| line(at, *port)).collect()
 }

@@ -1,149 +1,180 @@
-//! From rounds to a table and `summary.json`: the median of the ratios pair by pair, beside the goals. Pure.
+//! From turns to a table and `summary.json`: the median of the ratios pair by pair, with their spread, beside the goals. Pure.
 
-use crate::measure::{Turn, Weight};
 use crate::peer::Peer;
+use crate::row::{Figure, Goal, Row};
+use crate::turn::Turn;
+use crate::weigh::{Weighed, Weight};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// All turns of one round.
-pub(crate) struct Round(pub(crate) Vec<(Peer, Turn)>);
+/// The most that our own count may be off.
+const MISCOUNT: f64 = 0.01;
 
-/// What the bench found.
+/// All turns of one round.
+pub(crate) type Round = Vec<(Peer, Turn)>;
+
+/// What a run found.
+#[derive(Default)]
 pub(crate) struct Summary {
-    load: String,
-    rows: Vec<Row>,
-    failed: u64,
-    counted: Vec<f64>,
-    weight: Weight,
+    lines: Vec<Line>,
+    rows: Vec<Value>,
+    /// Why figures of this run don't count.
+    invalid: Vec<String>,
 }
 
-struct Row {
-    peer: Peer,
-    cpu_us: f64,
-    per_second: f64,
-    rss_mib: f64,
-    /// Our CPU over the peer's, and the goal for it.
-    ratio: Option<(f64, f64)>,
+/// One figure beside its goal.
+struct Line {
+    row: &'static str,
+    what: String,
+    ours: f64,
+    its: Option<f64>,
+    /// What the goal is about: the ratio's median, or our figure itself.
+    value: f64,
+    spread: Option<(f64, f64)>,
+    most: f64,
+    then: Option<f64>,
 }
 
 impl Summary {
-    /// Medians over the rounds.
-    pub(crate) fn new(load: &str, rounds: &[Round], weight: &Weight) -> Self {
-        let turns = |peer| rounds.iter().filter_map(move |round| round.of(peer));
-        let rows = Peer::ALL
+    /// A row's rounds.
+    pub(crate) fn add_rounds(&mut self, row: &Row, rounds: &[Round]) {
+        for goal in row.goals {
+            self.lines.push(Line::of_goal(row, goal, rounds));
+        }
+        let turns = |peer| rounds.iter().filter_map(move |round| find(round, peer));
+        let failed: u64 = rounds.iter().flatten().map(|(_, turn)| turn.failed).sum();
+        if failed > 0 {
+            self.invalid.push(format!("{}: {failed} failed requests", row.name));
+        }
+        let counts: Vec<f64> = rounds.iter().flatten().filter_map(|(_, turn)| turn.miscounted).collect();
+        let worst = counts.iter().copied().fold(0.0, f64::max);
+        if counts.len() < rounds.len() || worst > MISCOUNT {
+            self.invalid.push(format!("{}: our metrics are {:.1} % off what was sent", row.name, worst * 100.0));
+        }
+        let peers: Vec<Value> = row
+            .peers()
             .into_iter()
-            .map(|peer| Row {
-                peer,
-                cpu_us: median(turns(peer).map(|turn| turn.cpu_us).collect()),
-                per_second: median(turns(peer).map(|turn| turn.per_second).collect()),
-                rss_mib: median(turns(peer).map(|turn| turn.rss_kib as f64 / 1024.0).collect()),
-                ratio: goal(peer).map(|goal| {
-                    (
-                        median(
-                            rounds
-                                .iter()
-                                .filter_map(|round| Some(round.of(Peer::Evenkeel)?.cpu_us / round.of(peer)?.cpu_us))
-                                .collect(),
-                        ),
-                        goal,
-                    )
-                }),
+            .map(|peer| {
+                let median_of = |of: fn(&Turn) -> f64| median(turns(peer).map(of).collect());
+                json!({
+                    "peer": peer.name(), "cpuMicrosPerRequest": median_of(|turn| turn.cpu_us), "requestsPerSecond": median_of(|turn| turn.per_second),
+                    "rssMiB": median_of(|turn| turn.rss_mib), "p99Micros": median_of(|turn| turn.p99_us),
+                })
             })
             .collect();
-        let all = rounds.iter().flat_map(|round| &round.0);
-        Self {
-            load: load.into(),
-            rows,
-            failed: all.clone().map(|(_, turn)| turn.failed).sum(),
-            counted: all.filter_map(|(_, turn)| turn.counted).collect(),
-            weight: *weight,
+        self.rows.push(json!({
+            "row": row.name, "title": row.title, "rounds": rounds.len(), "peers": peers, "failed": failed, "miscounted": worst,
+        }));
+    }
+
+    /// A row that has no figures.
+    pub(crate) fn add_failure(&mut self, row: &str, error: &anyhow::Error) {
+        self.invalid.push(format!("{row}: {error:#}"));
+    }
+
+    /// A row of memory.
+    pub(crate) fn add_weight(&mut self, weight: &Weight, weighed: Weighed) {
+        for (when, mib) in [("10 s after start", weighed.idle), ("60 s after load", weighed.after)] {
+            let what = format!("RSS MiB, {} endpoints, {when}", weight.endpoints);
+            let Weight { name: row, most, then, .. } = *weight;
+            self.lines.push(Line { row, what, ours: mib, its: None, value: mib, spread: None, most, then });
+        }
+        if weighed.failed > 0 {
+            self.invalid.push(format!("{}: {} failed requests", weight.name, weighed.failed));
         }
     }
 
-    /// No failed request, and our own count within 1 % of the load generator's in every turn.
+    /// Whether all figures count; a missed goal does, too.
     pub(crate) fn is_valid(&self) -> bool {
-        self.failed == 0 && !self.counted.is_empty() && self.counted.iter().all(|ratio| (ratio - 1.0).abs() <= 0.01)
+        self.invalid.is_empty()
     }
 
     /// For people.
     pub(crate) fn table(&self) -> String {
-        let mut out = format!("\n{}\n\n", self.load);
-        let _ = writeln!(
-            out,
-            "{:10} {:>16} {:>12} {:>10} {:>22}",
-            "proxy", "CPU µs/request", "requests/s", "RSS MiB", "our CPU ÷ its (goal)"
+        let mut out = format!(
+            "\n{:12} {:40} {:>9} {:>9} {:>7} {:>13} {:>7}\n",
+            "row", "figure", "Evenkeel", "its", "ratio", "spread", "goal"
         );
-        for row in &self.rows {
-            let ratio = row.ratio.map_or_else(String::new, |(ratio, goal)| {
-                format!("{ratio:.2} (≤ {goal:.2}) {}", if ratio <= goal { "met" } else { "MISSED" })
-            });
-            let _ = writeln!(
-                out,
-                "{:10} {:16.1} {:12.0} {:10.1} {:>22}",
-                row.peer.name(),
-                row.cpu_us,
-                row.per_second,
-                row.rss_mib,
-                ratio
-            );
+        for line in &self.lines {
+            let its = line.its.map_or(String::new(), |its| format!("{its:.1}"));
+            let ratio = line.its.map_or(String::new(), |_| format!("{:.2}", line.value));
+            let spread = line.spread.map_or(String::new(), |(least, most)| format!("{least:.2}–{most:.2}"));
+            let goal = format!("≤ {}", line.most);
+            let Line { row, what, ours, .. } = line;
+            let verdict = line.verdict();
+            let _ = writeln!(out, "{row:12} {what:40} {ours:9.1} {its:>9} {ratio:>7} {spread:>13} {goal:>7}  {verdict}");
         }
-        for (what, value, goal) in self.weights() {
-            let _ = writeln!(out, "{what}: {value:.1} MiB (≤ {goal}) {}", if value <= goal { "met" } else { "MISSED" });
+        for reason in &self.invalid {
+            let _ = writeln!(out, "not valid: {reason}");
         }
-        let worst = self.counted.iter().map(|ratio| (ratio - 1.0).abs()).fold(0.0, f64::max);
-        let _ = writeln!(
-            out,
-            "failed requests: {}   our metrics against wrk's count, worst round: {:.2} % off (≤ 1)\n",
-            self.failed,
-            worst * 100.0
-        );
         out
     }
 
     /// For programs.
     pub(crate) fn json(&self) -> String {
-        let rows: Vec<Value> = self
-            .rows
+        let figures: Vec<Value> = self
+            .lines
             .iter()
-            .map(|row| {
+            .map(|line| {
                 json!({
-                    "proxy": row.peer.name(), "cpuMicrosPerRequest": row.cpu_us, "requestsPerSecond": row.per_second, "rssMiB": row.rss_mib,
-                    "ratio": row.ratio.map(|(ratio, _)| ratio), "goal": row.ratio.map(|(_, goal)| goal), "met": row.ratio.map(|(ratio, goal)| ratio <= goal),
+                    "row": line.row, "figure": line.what, "ours": line.ours, "its": line.its, "value": line.value,
+                    "least": line.spread.map(|spread| spread.0), "most": line.spread.map(|spread| spread.1),
+                    "goal": line.most, "then": line.then, "met": line.value <= line.most,
                 })
             })
             .collect();
-        let weights: Vec<Value> = self
-            .weights()
-            .into_iter()
-            .map(|(what, value, goal)| json!({"what": what, "mib": value, "goal": goal, "met": value <= goal}))
-            .collect();
-        let summary = json!({"load": self.load, "proxies": rows, "weights": weights, "failed": self.failed, "countedOverSent": self.counted, "valid": self.is_valid()});
+        let summary = json!({"valid": self.is_valid(), "notValid": self.invalid, "figures": figures, "rows": self.rows});
         format!("{summary:#}\n")
     }
+}
 
-    fn weights(&self) -> [(&'static str, f64, f64); 2] {
-        [
-            ("sidecar RSS 10 s after start", self.weight.rss_kib as f64 / 1024.0, 8.0),
-            ("sidecar binary", self.weight.binary as f64 / (1024.0 * 1024.0), 12.0),
-        ]
+impl Line {
+    fn of_goal(row: &Row, goal: &Goal, rounds: &[Round]) -> Self {
+        let pairs: Vec<(f64, f64)> = rounds
+            .iter()
+            .filter_map(|round| Some((goal.figure.of(round, Peer::Evenkeel)?, goal.figure.of(round, goal.peer)?)))
+            .collect();
+        let ratios: Vec<f64> = pairs.iter().map(|(ours, its)| ours / its).collect();
+        let spread = ratios.iter().fold((f64::INFINITY, 0.0), |(least, most), ratio| (ratio.min(least), ratio.max(most)));
+        Self {
+            row: row.name,
+            what: format!("{} ÷ {}", goal.figure.name(), goal.peer.name()),
+            ours: median(pairs.iter().map(|pair| pair.0).collect()),
+            its: Some(median(pairs.iter().map(|pair| pair.1).collect())),
+            value: median(ratios),
+            spread: Some(spread),
+            most: goal.most,
+            then: goal.then,
+        }
+    }
+
+    fn verdict(&self) -> String {
+        match (self.value <= self.most, self.then) {
+            (false, _) => "MISSED".into(),
+            (true, Some(then)) if self.value > then => format!("ok, next ≤ {then}"),
+            (true, _) => "ok".into(),
+        }
     }
 }
 
-impl Round {
-    fn of(&self, peer: Peer) -> Option<&Turn> {
-        self.0.iter().find(|(other, _)| *other == peer).map(|(_, turn)| turn)
+impl Figure {
+    /// The figure of one peer in one round.
+    fn of(self, round: &Round, peer: Peer) -> Option<f64> {
+        let turn = find(round, peer)?;
+        Some(match self {
+            Self::Cpu => turn.cpu_us,
+            Self::Rss => turn.rss_mib,
+            // Below a microsecond a proxy adds nothing that this could measure.
+            Self::AddedP99 => (turn.p99_us - find(round, Peer::Direct)?.p99_us).max(1.0),
+        })
     }
 }
 
-/// The most that our CPU may be of the peer's.
-fn goal(peer: Peer) -> Option<f64> {
-    match peer {
-        Peer::Evenkeel => None,
-        Peer::Haproxy => Some(0.9),
-        Peer::Nginx => Some(0.55),
-    }
+fn find(round: &Round, peer: Peer) -> Option<&Turn> {
+    round.iter().find(|(other, _)| *other == peer).map(|(_, turn)| turn)
 }
 
+/// NaN if there are none.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     match values.len() {
@@ -156,25 +187,62 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::row::ROWS;
 
-    fn turn(cpu_us: f64, counted: Option<f64>) -> Turn {
-        Turn { cpu_us, per_second: 1.0, failed: 0, counted, rss_kib: 1024 }
+    fn row(name: &str) -> &'static Row {
+        static ALL: [Row; ROWS.len()] = ROWS;
+        ALL.iter().find(|row| row.name == name).expect("a row")
+    }
+
+    fn turn(cpu_us: f64) -> Turn {
+        Turn { cpu_us, miscounted: Some(0.0), ..Turn::default() }
+    }
+
+    fn tls_row(pairs: &[(f64, f64)]) -> Summary {
+        let its = |cpu_us| Turn { cpu_us, ..Turn::default() };
+        let rounds: Vec<Round> =
+            pairs.iter().map(|pair| vec![(Peer::Evenkeel, turn(pair.0)), (Peer::Haproxy, its(pair.1))]).collect();
+        let mut summary = Summary::default();
+        summary.add_rounds(row("tls"), &rounds);
+        summary
     }
 
     #[test]
     fn the_ratio_is_the_median_of_pairs() {
-        let weight = Weight { rss_kib: 1, binary: 1 };
-        let rounds: Vec<Round> = [(1.0, 2.0), (10.0, 10.0), (3.0, 4.0)]
-            .map(|(ours, its)| Round(vec![(Peer::Evenkeel, turn(ours, Some(1.0))), (Peer::Haproxy, turn(its, None))]))
-            .into();
-        let summary = Summary::new("load", &rounds, &weight);
-        assert_eq!(summary.rows[1].ratio, Some((0.75, 0.9)));
-        assert!(summary.is_valid());
+        let summary = tls_row(&[(1.0, 2.0), (10.0, 10.0), (3.0, 4.0)]);
+        let line = &summary.lines[0];
+        assert_eq!((line.value, line.spread, line.verdict().as_str()), (0.75, Some((0.5, 1.0)), "ok"));
+        assert!(summary.is_valid() && summary.table().contains("0.50–1.00"));
+        assert_eq!(tls_row(&[(4.0, 5.0)]).lines[0].verdict(), "MISSED");
     }
 
     #[test]
-    fn a_count_that_is_two_percent_off_is_not_valid() {
-        let rounds = [Round(vec![(Peer::Evenkeel, turn(1.0, Some(0.98)))])];
-        assert!(!Summary::new("load", &rounds, &Weight { rss_kib: 1, binary: 1 }).is_valid());
+    fn a_goal_that_is_met_may_name_the_next() {
+        let line =
+            |value| Line { row: "", what: String::new(), ours: 0.0, its: None, value, spread: None, most: 6.0, then: Some(5.0) };
+        assert_eq!(line(5.5).verdict(), "ok, next ≤ 5");
+        assert_eq!(line(5.0).verdict(), "ok");
+    }
+
+    #[test]
+    fn what_is_added_is_more_than_without_a_proxy() {
+        let of = |p99_us| Turn { p99_us, miscounted: Some(0.0), ..Turn::default() };
+        let round = vec![(Peer::Evenkeel, of(150.0)), (Peer::Direct, of(100.0)), (Peer::Haproxy, of(200.0))];
+        let mut summary = Summary::default();
+        summary.add_rounds(row("p99"), &[round]);
+        assert_eq!(summary.lines[0].value, 0.5);
+    }
+
+    #[test]
+    fn figures_with_failures_or_a_wrong_count_are_not_valid() {
+        let with = |ours: Turn| {
+            let mut summary = Summary::default();
+            summary.add_rounds(row("tls"), &[vec![(Peer::Evenkeel, ours), (Peer::Haproxy, Turn::default())]]);
+            summary.is_valid()
+        };
+        assert!(with(turn(1.0)));
+        assert!(!with(Turn { failed: 1, ..turn(1.0) }));
+        assert!(!with(Turn { miscounted: Some(0.02), ..turn(1.0) }));
+        assert!(!with(Turn { miscounted: None, ..turn(1.0) }));
     }
 }
