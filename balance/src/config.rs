@@ -22,12 +22,14 @@ pub struct Config {
     pub zone: Option<String>,
     /// Which part of the members this balancer uses; absent: all. Not with a consistent table.
     pub subset: Option<Subset>,
+    /// An endpoint that has so many requests in flight, from all workers and pools, isn't picked; absent: no limit.
+    pub endpoint_limit: Option<u32>,
 }
 
 impl Config {
     /// This algorithm; panic below 50 %, all else off.
     pub fn new(algorithm: Algorithm) -> Self {
-        Self { algorithm, panic_threshold: 50, passive: None, slow_start: None, zone: None, subset: None }
+        Self { algorithm, panic_threshold: 50, passive: None, slow_start: None, zone: None, subset: None, endpoint_limit: None }
     }
 
     pub(crate) fn check(&self) -> Result<(), BuildError> {
@@ -43,6 +45,9 @@ impl Config {
         }
         if let Algorithm::Packing { limit } = self.algorithm {
             within("packing limit", limit, 1, u32::MAX)?;
+        }
+        if let Some(limit) = self.endpoint_limit {
+            within("limit of an endpoint", limit, 1, u32::MAX - 1)?;
         }
         if let Some(subset) = &self.subset {
             within("subset size", subset.size, 1, u32::MAX)?;

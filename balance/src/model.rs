@@ -154,6 +154,28 @@ fn racing_picks_of_one_key_never_pass_the_bound_together() {
     });
 }
 
+/// A limit of 2 over two endpoints: five picks race for four places, whatever the algorithm.
+#[test]
+fn racing_picks_never_pass_the_limit_together() {
+    for algorithm in algorithms() {
+        explore(move || {
+            let now = Instant::now();
+            let members = enter(&Book::new(), &[100; 2], now);
+            let config = Config { endpoint_limit: Some(2), ..Config::new(algorithm.clone()) };
+            let pool = Arc::new(Pool::try_new(config, members.clone(), 1).unwrap());
+            let _first = pool.pick(PickArgs { key: Some(9), ..PickArgs::default() }, now, &mut SmallRng::new(1)).unwrap();
+            race(&pool, 2, move |pool, number| {
+                let mut rng = SmallRng::new(number);
+                let picks = (0..2).map(|_| pool.pick(PickArgs { key: Some(9), ..PickArgs::default() }, now, &mut rng));
+                let held: Vec<_> = picks.flatten().map(|pick| pick.lease).collect();
+                assert!(pool.members().iter().all(|member| member.in_flight() <= 2));
+                held
+            });
+            assert_eq!(members.iter().map(|member| member.in_flight()).sum::<u32>(), 1, "all that were taken are given back");
+        });
+    }
+}
+
 #[test]
 fn a_sum_that_is_remembered_is_never_more_than_what_is_left() {
     explore(|| {

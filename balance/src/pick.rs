@@ -40,7 +40,7 @@ pub enum PickReason {
     LeastLoaded,
     /// Owns the key: the first usable one of the key's sequence.
     Owner,
-    /// A later one of the key's sequence: bounded load passed the owner.
+    /// A later one of the key's sequence: the owner is over its bound or at its limit.
     Overflow,
     /// The request has no key.
     Fallback,
@@ -83,6 +83,8 @@ pub enum NoEndpoint {
     NoneUsable,
     /// This request has tried all that may be used.
     AllTried,
+    /// Those that may be used, and that this request hasn't tried, are at their limit: there is one as soon as a request ends.
+    Saturated,
 }
 
 impl NoEndpoint {
@@ -92,6 +94,7 @@ impl NoEndpoint {
             Self::Empty => "Empty",
             Self::NoneUsable => "NoneUsable",
             Self::AllTried => "AllTried",
+            Self::Saturated => "Saturated",
         }
     }
 }

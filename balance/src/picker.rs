@@ -232,6 +232,8 @@ pub(crate) struct Hunt<'a> {
     pub(crate) args: &'a PickArgs<'a>,
     /// What the request's class is expected to cost.
     pub(crate) cost: u32,
+    /// The most that an endpoint may have in flight; [`u32::MAX`]: no limit.
+    pub(crate) limit: u32,
     /// Now, on the book's clock.
     pub(crate) nanos: u64,
 }
@@ -247,9 +249,28 @@ impl Hunt<'_> {
         self.cache.member(self.standing, self.scope.start + n)
     }
 
-    /// Whether a member is a candidate now that this request hasn't tried. Of a subset or zone it doesn't know.
+    /// Whether a member is a candidate now that has room and that this request hasn't tried. Of a subset or zone it doesn't know.
+    #[inline]
     pub(crate) fn admits(&self, index: usize) -> bool {
+        self.is_eligible(index) && self.has_room(index)
+    }
+
+    /// The same, whether it has room or not.
+    #[inline]
+    pub(crate) fn is_eligible(&self, index: usize) -> bool {
         self.is_candidate(index) && !self.was_tried(&self.members[index])
+    }
+
+    /// Whether a member may take one more request. Another worker may be quicker; [`Hunt::within_limit`] finds out.
+    #[inline]
+    pub(crate) fn has_room(&self, index: usize) -> bool {
+        !self.is_limited() || self.members[index].in_flight() < self.limit
+    }
+
+    /// Whether somebody would be picked if he had room.
+    #[cold]
+    pub(crate) fn is_saturated(&self) -> bool {
+        self.is_limited() && (0..self.count()).any(|n| self.is_eligible(self.nth(n)))
     }
 
     /// Whether a member is a candidate now, tried or not.
@@ -310,6 +331,9 @@ impl Hunt<'_> {
         if self.standing.mode != Mode::Normal || member.is_closed() || !Mode::Spared.admits(member) || self.was_tried(member) {
             return None;
         }
+        if !self.has_room(index) {
+            return None;
+        }
         let claim = Some(member.breaker().claim(self.nanos)?);
         Some(Choice { claim, index: index as u32, reason: PickReason::Probe, counted: false })
     }
@@ -321,8 +345,30 @@ impl Hunt<'_> {
 
     /// Takes a candidate if it may, given what it has in flight; racing workers cannot pass a bound together.
     pub(crate) fn take_if(&self, index: usize, reason: PickReason, may: impl Fn(u32) -> bool) -> Option<Choice> {
-        let counted = self.members[index].load().add_if(self.cost, may);
+        let counted = self.members[index].load().add_if(self.cost, |in_flight| in_flight < self.limit && may(in_flight));
         counted.then_some(Choice { claim: None, index: index as u32, reason, counted })
+    }
+
+    /// Whether endpoints have a limit.
+    #[inline]
+    pub(crate) fn is_limited(&self) -> bool {
+        self.limit != u32::MAX
+    }
+
+    /// The choice, counted where there is a limit; `None` if other workers have taken what room there was.
+    #[inline]
+    pub(crate) fn within_limit(&self, choice: Choice) -> Option<Choice> {
+        if self.is_limited() { self.reserve(choice) } else { Some(choice) }
+    }
+
+    #[cold]
+    fn reserve(&self, choice: Choice) -> Option<Choice> {
+        let member = &self.members[choice.index as usize];
+        if choice.counted || member.load().add_if(self.cost, |in_flight| in_flight < self.limit) {
+            return Some(Choice { counted: true, ..choice });
+        }
+        choice.claim.into_iter().for_each(|claim| member.breaker().release(claim));
+        None
     }
 
     /// The lease of a choice. Its name is what the algorithm says, unless the mode is the bigger news; an ejected endpoint that is

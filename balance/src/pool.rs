@@ -93,14 +93,11 @@ impl Pool {
                 hunt.scope = zone::scope(&shared.zones, &standing, rng);
             }
             if let Some(choice) = self.picker.pick(&hunt, args.key, rng) {
+                let Some(choice) = hunt.within_limit(choice) else { continue };
                 return Ok(hunt.lease(choice));
             }
-            if hunt.zone.is_some()
-                && let Some(choice) = self.pick_anywhere(&mut hunt, rng)
-            {
-                return Ok(hunt.lease(choice));
-            }
-            if let Some(choice) = hunt.any_probe() {
+            if let Some(choice) = self.pick_anywhere(&mut hunt, rng) {
+                let Some(choice) = hunt.within_limit(choice) else { continue };
                 return Ok(hunt.lease(choice));
             }
             if is_old && let Some(pick) = self.pick_unlisted(&args, nanos, rng) {
@@ -111,8 +108,19 @@ impl Pool {
                 break;
             }
         }
-        let nobody = args.tried.is_empty() || self.standing().mode == Mode::Nobody;
-        Err(if nobody { NoEndpoint::NoneUsable } else { NoEndpoint::AllTried })
+        Err(self.why_nobody(&args, nanos))
+    }
+
+    #[cold]
+    fn why_nobody(&self, args: &PickArgs<'_>, nanos: u64) -> NoEndpoint {
+        let standing = self.standing();
+        if self.hunt(&standing, args, nanos).is_saturated() {
+            NoEndpoint::Saturated
+        } else if args.tried.is_empty() || standing.mode == Mode::Nobody {
+            NoEndpoint::NoneUsable
+        } else {
+            NoEndpoint::AllTried
+        }
     }
 
     /// The candidates from the least to the most loaded, or with a key in the order of its owners (FEATURES A17). Allocates; a retry is
@@ -132,7 +140,8 @@ impl Pool {
             (Picker::Cost(_), Some(shared)) => shared.costs.get().map_or(0, |costs| costs.expected(args.class)),
             _ => 0,
         };
-        Hunt { members: &self.members, cache: &self.cache, standing, scope, zone, slow_start, args, cost, nanos }
+        let limit = self.config.endpoint_limit.unwrap_or(u32::MAX);
+        Hunt { members: &self.members, cache: &self.cache, standing, scope, zone, slow_start, args, cost, limit, nanos }
     }
 
     /// The least loaded of whoever may be picked by now: for one who found nobody on an old list while another worker counts anew.
@@ -140,14 +149,17 @@ impl Pool {
     fn pick_unlisted(&self, args: &PickArgs<'_>, nanos: u64, rng: &mut impl Rng) -> Option<Pick> {
         let standing = self.cache.live(&self.members, &self.rules);
         let hunt = self.hunt(&standing, args, nanos);
-        hunt.any_candidate(rng).map(|choice| hunt.lease(choice))
+        let choice = hunt.within_limit(hunt.any_candidate(rng)?)?;
+        Some(hunt.lease(choice))
     }
 
-    /// The choice among all zones, where the one that was asked has nobody whom the request hasn't tried.
+    /// The choice among all zones, where the one that was asked has nobody for the request; else whatever ejected endpoint is due a
+    /// probing one.
     #[cold]
     fn pick_anywhere(&self, hunt: &mut Hunt<'_>, rng: &mut impl Rng) -> Option<Choice> {
         hunt.scope = hunt.standing.all();
-        self.picker.pick(hunt, hunt.args.key, rng)
+        let elsewhere = if hunt.zone.is_some() { self.picker.pick(hunt, hunt.args.key, rng) } else { None };
+        elsewhere.or_else(|| hunt.any_probe())
     }
 
     /// How each of [`Self::members`] stands now, in the same order. Allocates: for people, not for picks.
@@ -158,7 +170,7 @@ impl Pool {
         let stand = |index| Stand { weight: hunt.weight(index), candidate: false };
         let mut stands: Vec<Stand> = (0..self.members.len()).map(stand).collect();
         for index in (0..hunt.count()).map(|n| hunt.nth(n)) {
-            stands[index].candidate = hunt.admits(index);
+            stands[index].candidate = hunt.is_candidate(index);
         }
         stands
     }

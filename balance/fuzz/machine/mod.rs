@@ -280,9 +280,14 @@ impl Before {
         contains(&self.candidates, endpoint)
     }
 
+    fn has_room(&self, taken: u32) -> bool {
+        self.pool.config().endpoint_limit.is_none_or(|limit| taken < limit)
+    }
+
     fn check_pick(&self, picked: &Pick, tried: &[Arc<Endpoint>]) {
         let (endpoint, config) = (picked.lease.endpoint(), self.pool.config());
         assert!(!contains(tried, endpoint), "{} was tried: {config:?}", endpoint.id());
+        assert!(config.endpoint_limit.is_none_or(|limit| endpoint.in_flight() <= limit), "{} is over its limit", endpoint.id());
         if picked.reason == PickReason::Probe {
             assert!(contains(&self.ejected, endpoint), "{} isn't ejected: {config:?}", endpoint.id());
             assert_eq!((endpoint.health(), endpoint.ejection()), (Health::Usable, Ejection::Probing), "{config:?}");
@@ -304,8 +309,9 @@ impl Before {
         if self.candidates.iter().any(|candidate| candidate.weight() == 0) {
             return;
         }
-        let fits =
-            |&(candidate, &taken): &(&Arc<Endpoint>, &u32)| oracle::fits(percent, taken, candidate.weight(), total, weight);
+        let fits = |&(candidate, &taken): &(&Arc<Endpoint>, &u32)| {
+            self.has_room(taken) && oracle::fits(percent, taken, candidate.weight(), total, weight)
+        };
         let mut fitting = self.candidates.iter().zip(&self.in_flight).filter(fits).map(|(candidate, _)| candidate).peekable();
         let held = fitting.clone().any(|candidate| Arc::ptr_eq(candidate, picked));
         assert!(held || fitting.all(|candidate| contains(tried, candidate)), "{} is over its bound", picked.id());
@@ -315,7 +321,9 @@ impl Before {
         let config = self.pool.config();
         assert_eq!(error == NoEndpoint::Empty, self.pool.members().is_empty());
         if config.subset.is_none() {
-            let left = self.candidates.iter().find(|candidate| !contains(tried, candidate));
+            let mut left = self.candidates.iter().zip(&self.in_flight).filter(|(candidate, _)| !contains(tried, candidate));
+            assert_eq!(error == NoEndpoint::Saturated, left.clone().next().is_some(), "{config:?}");
+            let left = left.find(|&(_, &taken)| self.has_room(taken));
             assert!(left.is_none(), "{error:?}, but there is {left:?}: {config:?}");
         }
         if error == NoEndpoint::AllTried {
@@ -361,6 +369,7 @@ fn config(bytes: &mut Bytes<'_>) -> Config {
         }),
         zone: bytes.one_of(&[None, None, Some("a"), Some("c")]).map(str::to_owned),
         subset: bytes.once_in(6).then(|| Subset { size: bytes.below(15) as u32, seed: 5 }),
+        endpoint_limit: bytes.once_in(4).then(|| bytes.one_of(&[1, 2, 3, 3, 0])),
     }
 }
 

@@ -82,6 +82,7 @@ pub(crate) fn is_legal(config: &Config, members: &[Arc<Endpoint>], books: usize)
     let weights = members.iter().all(|member| (1..=1000).contains(&member.weight()));
     let settings = config.panic_threshold <= 100
         && config.subset.is_none_or(|subset| subset.size > 0)
+        && config.endpoint_limit.is_none_or(|limit| limit > 0)
         && config.slow_start.is_none_or(|slow_start| (1..=100).contains(&slow_start.min_weight_percent))
         && config.passive.is_none_or(|passive| passive.max_ejection_percent <= 100);
     let fits = config.subset.is_none() || !matches!(config.algorithm, Algorithm::ConsistentHash { .. });

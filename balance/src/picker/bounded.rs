@@ -58,13 +58,16 @@ pub(super) fn pick(
     let mut first = None;
     let mut room = Room { known: Known::Nothing, requests: 1, weight: hunt.standing.weight };
     for index in walk {
-        if !hunt.admits(index) {
+        if !hunt.is_eligible(index) {
             match hunt.probe(index) {
                 Some(probe) => return Some(probe),
                 None => continue,
             }
         }
         let owner = *first.get_or_insert(index);
+        if !hunt.has_room(index) {
+            continue;
+        }
         let reason = if owner == index { PickReason::Owner } else { PickReason::Overflow };
         let Some(bound) = bound else { return Some(hunt.take(index, reason)) };
         if let Some(pick) = bound.take(hunt, index, reason, &mut room) {

@@ -107,7 +107,7 @@ fn pick_any(
     let best = if choices == 0 || choices >= count {
         of_all(hunt, &score, rng)
     } else if choices == 2 {
-        of_two(hunt, &score, rng).or_else(|| of_sample(hunt, 2, &score, rng))
+        of_two(hunt, &score, rng).or_else(|| of_two_left(hunt, &score, rng))
     } else if choices <= MAX_DRAWS {
         by_rejection(hunt, choices, &score, rng).or_else(|| of_sample(hunt, choices, &score, rng))
     } else {
@@ -171,6 +171,13 @@ fn of_two(hunt: &Hunt<'_>, score: &impl Fn(&Hunt<'_>, usize) -> Score, rng: &mut
         std::cmp::Ordering::Less | std::cmp::Ordering::Equal => Some(first),
         std::cmp::Ordering::Greater => Some(second),
     }
+}
+
+/// Two of those that may be picked, where a first draw met others. At a limit many draws meet such, and a pass over all is dear.
+#[cold]
+fn of_two_left(hunt: &Hunt<'_>, score: &impl Fn(&Hunt<'_>, usize) -> Score, rng: &mut impl Rng) -> Option<usize> {
+    let drawn = if hunt.is_limited() { by_rejection(hunt, 2, score, rng) } else { None };
+    drawn.or_else(|| of_sample(hunt, 2, score, rng))
 }
 
 /// Draws blindly among the candidates, again where the draw is a repeat or can't be picked. O(d) unless most were tried.

@@ -8,6 +8,7 @@ mod cost;
 mod health;
 mod joint;
 mod least;
+mod limit;
 mod operations;
 mod packing;
 mod prequal;

@@ -194,6 +194,7 @@ fn settings_out_of_range_are_refused_with_a_reason() {
         (Config { slow_start: Some(slow(0)), ..base() }, "least weight in slow start is 0"),
         (Config { slow_start: Some(slow(101)), ..base() }, "least weight in slow start is 101"),
         (Config { subset: Some(Subset { size: 0, seed: 1 }), ..base() }, "subset size is 0"),
+        (Config { endpoint_limit: Some(0), ..base() }, "limit of an endpoint is 0"),
         (config(Algorithm::Packing { limit: 0 }), "packing limit is 0"),
         (Config { subset: Some(Subset { size: 1, seed: 1 }), ..config(ring(None)) }, "leave the subset out"),
     ];
