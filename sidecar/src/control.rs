@@ -270,6 +270,10 @@ impl Control {
             evenkeel_balance::Pool::try_new(config, records, self.rules.seed_of(name, *revision)).map_err(Refusal::Build)?;
         let entry =
             PoolEntry::new(name.clone(), *revision, Arc::new(policy.clone()), balance, members.values().cloned(), metrics);
+        let entry = match before {
+            Some(before) => entry.with_capacity(before.entry.capacity().clone()),
+            None => entry,
+        };
         Ok((name.clone(), InUse { book, entry: Arc::new(entry), members, floor, failing }))
     }
 

@@ -2,8 +2,12 @@
 //! Here: accept and match.
 
 pub(crate) mod attempt;
+#[allow(dead_code, reason = "its callers come with the queue")]
+pub(crate) mod capacity;
 pub(crate) mod flag;
 pub(crate) mod http;
+#[allow(dead_code, reason = "its callers come with the limits")]
+pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod tcp;
 #[allow(dead_code, reason = "its callers come with the listeners' settings")]

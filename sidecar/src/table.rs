@@ -3,9 +3,10 @@
 
 use crate::metrics::{EndpointSeries, PoolMetrics};
 use crate::proxy::attempt::Chosen;
+use crate::proxy::capacity::{Capacity, Connections};
 use crate::worker::Worker;
 use evenkeel_balance::{Endpoint, Outcome, Transition};
-use evenkeel_wire::{Listener, Policy, PoolName, Protocol, TransportPort};
+use evenkeel_wire::{Limits, Listener, Policy, PoolName, Protocol, TransportPort};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +40,8 @@ pub(crate) struct PoolEntry {
     /// By the address of the endpoint's record, which lives as long as this entry.
     members: Vec<(usize, Arc<Member>)>,
     metrics: Arc<PoolMetrics>,
+    capacity: Arc<Capacity>,
+    limited: bool,
 }
 
 /// An endpoint as a member of one pool; lives as long as it stays in the pool's list, whatever else changes.
@@ -48,6 +51,7 @@ pub(crate) struct Member {
     series: Arc<EndpointSeries>,
     gone: AtomicBool,
     wakes: Notify,
+    connections: Connections,
 }
 
 impl Table {
@@ -131,14 +135,30 @@ impl PoolEntry {
         let mut members: Vec<_> = members.into_iter().map(|member| (Arc::as_ptr(&member.endpoint).addr(), member)).collect();
         members.sort_unstable_by_key(|(address, _)| *address);
         let label = name.to_string().into();
-        Self { name, label, revision, policy, balance, members, metrics }
+        let Limits {
+            max_parallel_requests_per_endpoint,
+            max_parallel_requests,
+            max_connections_per_endpoint,
+            max_connections,
+            max_pending_requests: _,
+            pending_timeout_ms: _,
+        } = policy.limits;
+        let limits = [max_parallel_requests_per_endpoint, max_parallel_requests, max_connections_per_endpoint, max_connections];
+        let limited = limits.iter().any(Option::is_some);
+        Self { name, label, revision, policy, balance, members, metrics, capacity: Arc::default(), limited }
+    }
+
+    /// As the next revision of one that had this in use.
+    pub(crate) fn with_capacity(self, capacity: Arc<Capacity>) -> Self {
+        Self { capacity, ..self }
     }
 
     /// The same pool with another way to choose among the same endpoints.
     pub(crate) fn with_balance(&self, balance: evenkeel_balance::Pool) -> Self {
-        let Self { name, label, revision, policy, balance: _, members, metrics } = self;
-        let (name, label, policy) = (name.clone(), label.clone(), policy.clone());
-        Self { name, label, revision: *revision, policy, balance, members: members.clone(), metrics: metrics.clone() }
+        let Self { name, label, revision, policy, balance: _, members, metrics, capacity, limited } = self;
+        let (name, label, policy, members) = (name.clone(), label.clone(), policy.clone(), members.clone());
+        let (metrics, capacity) = (metrics.clone(), capacity.clone());
+        Self { name, label, revision: *revision, policy, balance, members, metrics, capacity, limited: *limited }
     }
 
     /// Its name.
@@ -169,6 +189,17 @@ impl PoolEntry {
     /// Its counts.
     pub(crate) fn metrics(&self) -> &Arc<PoolMetrics> {
         &self.metrics
+    }
+
+    /// What it has in use of its limits, and who waits for it; the same over all its revisions.
+    pub(crate) fn capacity(&self) -> &Arc<Capacity> {
+        &self.capacity
+    }
+
+    /// Whether anything of it is limited.
+    #[allow(dead_code, reason = "its caller comes with the limits")]
+    pub(crate) fn is_limited(&self) -> bool {
+        self.limited
     }
 
     /// All its members.
@@ -222,7 +253,7 @@ impl Member {
     /// A member that isn't gone.
     pub(crate) fn new(endpoint: Arc<Endpoint>, series: Arc<EndpointSeries>) -> Self {
         let label = endpoint.address().to_string().into();
-        Self { endpoint, label, series, gone: AtomicBool::new(false), wakes: Notify::new() }
+        Self { endpoint, label, series, gone: AtomicBool::new(false), wakes: Notify::new(), connections: Connections::default() }
     }
 
     /// The live record.
@@ -238,6 +269,11 @@ impl Member {
     /// Its counts in this pool.
     pub(crate) fn metrics(&self) -> &Arc<EndpointSeries> {
         &self.series
+    }
+
+    /// Connections to it that count towards a limit.
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// It has left the pool: open connections to it end, none is used again.

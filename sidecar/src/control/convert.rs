@@ -141,7 +141,8 @@ pub(crate) fn config(policy: &Policy, rules: &Rules) -> balance::Config {
     });
     let zone = rules.zone.clone().filter(|_| policy.zone_aware);
     let subset = policy.subset.map(|subset| balance::Subset { size: subset.size, seed: rules.identity });
-    balance::Config { algorithm, panic_threshold: policy.panic_threshold, passive, slow_start, zone, subset }
+    let endpoint_limit = policy.limits.max_parallel_requests_per_endpoint;
+    balance::Config { algorithm, panic_threshold: policy.panic_threshold, passive, slow_start, zone, subset, endpoint_limit }
 }
 
 fn balance_algorithm(algorithm: &wire::Algorithm) -> balance::Algorithm {

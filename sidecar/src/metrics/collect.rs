@@ -1,9 +1,10 @@
 //! From counts and live state to OpenMetrics text. Names are those of the metric catalogue; each scrape reads everything
 //! anew, so that a series ends with its endpoint.
 
+use super::histogram::Reading;
 use super::pool::{EJECTIONS, PICKS, Totals};
 use super::{Direction, Registry, Side};
-use crate::proxy::flag::Retried;
+use crate::proxy::flag::{Flag, Retried};
 use crate::proxy::turned_away::TurnedAway;
 use crate::status::Status;
 use crate::table::{Member, Table};
@@ -65,7 +66,7 @@ const STATES: [&str; 6] = ["Usable", "Draining", "NotReady", "Down", "Ejected", 
 type Counter = fn(&Totals) -> Vec<(&'static str, u64)>;
 
 /// Counters of a pool by one label: name, help, label, values.
-const COUNTERS: [(&str, &str, &str, Counter); 5] = [
+const COUNTERS: [(&str, &str, &str, Counter); 6] = [
     ("evenkeel_bytes", "Bytes passed on, by the way they went", "direction", |totals| {
         Direction::ALL.iter().map(|way| (way.as_str(), totals.bytes[*way as usize])).collect()
     }),
@@ -78,6 +79,12 @@ const COUNTERS: [(&str, &str, &str, Counter); 5] = [
     ("evenkeel_ejections", "Endpoints ejected, by why", "reason", |totals| {
         EJECTIONS.iter().map(|reason| reason.as_str()).zip(totals.ejections).collect()
     }),
+    (
+        "evenkeel_shed",
+        "Requests (TCP: connections) turned away because the pool had as much as it may, by why",
+        "reason",
+        |totals| Flag::SHED.iter().map(|flag| (flag.as_str(), totals.ended_as(*flag))).collect(),
+    ),
     ("evenkeel_connections_refused", "Connections turned away before they had a request, by why", "reason", |totals| {
         TurnedAway::ALL.iter().map(|reason| reason.as_str()).zip(totals.refused).collect()
     }),
@@ -118,13 +125,19 @@ fn encode_requests(encoder: &mut DescriptorEncoder<'_>, pools: &[(String, Totals
             }
         }
     }
-    let help = "How long requests (TCP: connections) took";
-    let mut family = encoder.encode_descriptor("evenkeel_request_duration_seconds", help, None, MetricType::Histogram)?;
-    for (pool, totals) in pools {
-        let reading = &totals.durations;
-        let labels = [("pool", pool.as_str())];
-        let mut series = family.encode_family(&labels)?;
-        series.encode_histogram::<NoLabelSet>(reading.sum(), reading.count(), &reading.buckets(), None)?;
+    type Value = fn(&Totals) -> &Reading;
+    let families: [(&str, &str, Value); 2] = [
+        ("evenkeel_request_duration_seconds", "How long requests (TCP: connections) took", |totals| &totals.durations),
+        ("evenkeel_queue_seconds", "How long those that had to wait for room waited, served or not", |totals| &totals.queued),
+    ];
+    for (name, help, value) in families {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (pool, totals) in pools {
+            let reading = value(totals);
+            let labels = [("pool", pool.as_str())];
+            let mut series = family.encode_family(&labels)?;
+            series.encode_histogram::<NoLabelSet>(reading.sum(), reading.count(), &reading.buckets(), None)?;
+        }
     }
     Ok(())
 }
@@ -163,6 +176,11 @@ impl Sources {
         for (pool, member) in members() {
             let labels = [("pool", pool.as_str()), ("endpoint", member.label())];
             family.encode_family(&labels)?.encode_gauge(&member.endpoint().in_flight())?;
+        }
+        let mut family =
+            encoder.encode_descriptor("evenkeel_pending", "Requests that wait for room now", None, MetricType::Gauge)?;
+        for pool in table.pools().values() {
+            family.encode_family(&[("pool", pool.label())])?.encode_gauge(&(pool.capacity().queue().pending() as u64))?;
         }
         let help = "1 for the state that an endpoint is in";
         let mut family = encoder.encode_descriptor("evenkeel_endpoint_state", help, None, MetricType::Gauge)?;

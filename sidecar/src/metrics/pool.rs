@@ -56,6 +56,7 @@ struct Series {
 pub(crate) struct Shard {
     worker: usize,
     durations: Histogram,
+    queued: Histogram,
     bytes: [AtomicU64; 2],
     picks: [AtomicU64; PICKS.len()],
     retries: [AtomicU64; Retried::ALL.len()],
@@ -85,6 +86,7 @@ pub(crate) struct EndpointSeries {
 /// Everything a pool has counted, added up.
 pub(super) struct Totals {
     pub(super) durations: Reading,
+    pub(super) queued: Reading,
     pub(super) bytes: [u64; 2],
     pub(super) picks: [u64; PICKS.len()],
     pub(super) retries: [u64; Retried::ALL.len()],
@@ -117,6 +119,14 @@ impl Cells {
     pub(super) fn counts(&self) -> impl Iterator<Item = (CodeClass, Flag, u64)> {
         let keys = CodeClass::ALL.into_iter().flat_map(|class| Flag::ALL.map(|flag| (class, flag)));
         keys.zip(self.0).filter(|(_, count)| *count > 0).map(|((class, flag), count)| (class, flag, count))
+    }
+}
+
+impl Totals {
+    /// Requests that ended so.
+    pub(super) fn ended_as(&self, flag: Flag) -> u64 {
+        let counts = self.requests.iter().flat_map(|(_, cells)| cells.counts());
+        counts.filter(|(_, known, _)| *known == flag).map(|(_, _, count)| count).sum()
     }
 }
 
@@ -168,10 +178,11 @@ impl PoolMetrics {
 
     pub(super) fn totals(&self) -> Totals {
         let sum = |of: &dyn Fn(&Shard) -> &AtomicU64| self.shards.iter().map(|shard| of(shard).load(Relaxed)).sum::<u64>();
-        let mut durations = Reading::default();
+        let (mut durations, mut queued) = (Reading::default(), Reading::default());
         let mut unassigned = Cells::default();
         for shard in &self.shards {
             shard.durations.add_to(&mut durations);
+            shard.queued.add_to(&mut queued);
             unassigned.add(&shard.unassigned);
         }
         // Closed before opened: a connection that comes and goes in between must not count as minus one.
@@ -181,6 +192,7 @@ impl PoolMetrics {
         requests.push(("-".into(), unassigned));
         Totals {
             durations,
+            queued,
             bytes: std::array::from_fn(|at| sum(&|shard| &shard.bytes[at])),
             picks: std::array::from_fn(|at| sum(&|shard| &shard.picks[at])),
             retries: std::array::from_fn(|at| sum(&|shard| &shard.retries[at])),
@@ -240,6 +252,7 @@ impl Shard {
         Self {
             worker,
             durations: Histogram::default(),
+            queued: Histogram::default(),
             bytes: Default::default(),
             picks: Default::default(),
             retries: Default::default(),
@@ -262,6 +275,12 @@ impl Shard {
         self.durations.observe(took);
         self.add_bytes(Direction::Upstream, bytes[Direction::Upstream as usize]);
         self.add_bytes(Direction::Downstream, bytes[Direction::Downstream as usize]);
+    }
+
+    /// How long a request waited for room, whatever came of it.
+    #[allow(dead_code, reason = "its caller comes with the limits")]
+    pub(crate) fn count_queued(&self, waited: Duration) {
+        self.queued.observe(waited);
     }
 
     /// Bytes that went this way.

@@ -13,6 +13,12 @@ pub(crate) enum Flag {
     NoneUsable,
     /// Every endpoint has been tried.
     AllTried,
+    /// All that may be used has as many requests as it may, and this one doesn't wait.
+    Overloaded,
+    /// The same, and as many wait as may.
+    QueueFull,
+    /// The same, and it has waited for as long as it may.
+    QueueTimeout,
     /// The connect was refused, timed out or was unreachable, and no try was left.
     ConnectFailure,
     /// This host has no ports, descriptors or memory left for a connect; no endpoint is to blame.
@@ -23,6 +29,8 @@ pub(crate) enum Flag {
     UpstreamTimeout,
     /// The endpoint's answer was no HTTP, or not to be passed on.
     UpstreamProtocol,
+    /// The whole took longer than the pool allows.
+    RequestTimeout,
     /// The endpoint left the pool while the connection was open.
     EndpointGone,
     /// The request was not to be understood or not to be passed on.
@@ -35,21 +43,28 @@ pub(crate) enum Flag {
 
 impl Flag {
     /// All, in the order of their numbers.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::None,
         Self::Empty,
         Self::NoneUsable,
         Self::AllTried,
+        Self::Overloaded,
+        Self::QueueFull,
+        Self::QueueTimeout,
         Self::ConnectFailure,
         Self::LocalExhaustion,
         Self::UpstreamReset,
         Self::UpstreamTimeout,
         Self::UpstreamProtocol,
+        Self::RequestTimeout,
         Self::EndpointGone,
         Self::BadRequest,
         Self::ClientTimeout,
         Self::Cancelled,
     ];
+
+    /// Those of requests that were turned away because the pool had as much as it may.
+    pub(crate) const SHED: [Self; 3] = [Self::Overloaded, Self::QueueFull, Self::QueueTimeout];
 
     /// The word; `-` if there is nothing to say.
     pub(crate) fn as_str(self) -> &'static str {
@@ -58,11 +73,15 @@ impl Flag {
             Self::Empty => "Empty",
             Self::NoneUsable => "NoneUsable",
             Self::AllTried => "AllTried",
+            Self::Overloaded => "Overloaded",
+            Self::QueueFull => "QueueFull",
+            Self::QueueTimeout => "QueueTimeout",
             Self::ConnectFailure => "ConnectFailure",
             Self::LocalExhaustion => "LocalExhaustion",
             Self::UpstreamReset => "UpstreamReset",
             Self::UpstreamTimeout => "UpstreamTimeout",
             Self::UpstreamProtocol => "UpstreamProtocol",
+            Self::RequestTimeout => "RequestTimeout",
             Self::EndpointGone => "EndpointGone",
             Self::BadRequest => "BadRequest",
             Self::ClientTimeout => "ClientTimeout",
@@ -77,6 +96,7 @@ impl From<NoEndpoint> for Flag {
             NoEndpoint::Empty => Self::Empty,
             NoEndpoint::NoneUsable => Self::NoneUsable,
             NoEndpoint::AllTried => Self::AllTried,
+            NoEndpoint::Saturated => Self::Overloaded,
         }
     }
 }
