@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 /// This long nobody must have been connected.
@@ -17,6 +18,7 @@ pub(crate) struct Lifecycle {
     draining: AtomicBool,
     open: AtomicUsize,
     accepted: AtomicUsize,
+    told: Notify,
 }
 
 /// Why draining ended.
@@ -47,6 +49,14 @@ impl Lifecycle {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// Ends when the process has been told to stop.
+    pub(crate) async fn draining(&self) {
+        let told = self.told.notified();
+        if !self.draining.load(Ordering::Acquire) {
+            told.await;
+        }
+    }
+
     /// Client connections that are open.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
@@ -54,7 +64,8 @@ impl Lifecycle {
 
     /// Goes on serving until nobody has been connected for a second, at the longest for `timeout`.
     pub(crate) async fn drain(&self, timeout: Duration) -> Drained {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.store(true, Ordering::Release);
+        self.told.notify_waiters();
         let start = Instant::now();
         let deadline = start + timeout;
         let (mut quiet_since, mut accepted) = (None, self.accepted.load(Ordering::Relaxed));

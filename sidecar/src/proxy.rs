@@ -14,6 +14,7 @@ pub(crate) mod tcp;
 pub(crate) mod turned_away;
 
 use crate::listen::{Slot, Slots};
+use crate::proxy::turned_away::Caller;
 use crate::worker::Worker;
 use evenkeel_wire::Protocol;
 use std::io;
@@ -63,7 +64,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u1
     let Some(route) = worker.table().route(port).cloned() else { return tcp::reset(&stream) };
     match route.listener.protocol {
         Protocol::Tcp => tcp::serve(worker, stream, peer, route.pool).await,
-        Protocol::Http => http::serve(worker, stream.into(), peer, port, route.pool).await,
+        Protocol::Http => http::serve(worker, stream.into(), Caller { port, peer }, route.pool).await,
         Protocol::Tls | Protocol::Udp => tcp::reset(&stream),
     }
 }

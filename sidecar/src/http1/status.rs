@@ -46,8 +46,9 @@ pub(crate) struct Canned<'a> {
 }
 
 impl Canned<'_> {
-    /// Appends the answer.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    /// Appends the answer, and says how long its head is.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) -> usize {
+        let start = out.len();
         let Self { status, reason, advice, close, to_head } = *self;
         let body = [b"evenkeel: ", reason.as_bytes(), b": ", advice.as_bytes(), b"\n"];
         out.extend_from_slice(b"HTTP/1.1 ");
@@ -63,8 +64,10 @@ impl Canned<'_> {
             out.extend_from_slice(b"\r\nConnection: close");
         }
         out.extend_from_slice(b"\r\n\r\n");
+        let length = out.len() - start;
         if !to_head {
             body.iter().for_each(|part| out.extend_from_slice(part));
         }
+        length
     }
 }

@@ -29,14 +29,6 @@ pub(crate) struct Chosen {
     member: Arc<Member>,
 }
 
-/// A way to the endpoint.
-pub(crate) enum Upstream<S> {
-    /// Something that the caller had kept.
-    Kept(S),
-    /// A new connection.
-    New(Stream),
-}
-
 /// Why a request reached no endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unreached {
@@ -116,20 +108,16 @@ impl Attempts {
         &self.pool
     }
 
-    /// Picks, then connects unless `keep` has a way to the picked endpoint; a failed connect moves on to another endpoint
-    /// while retries are left.
+    /// Picks, then lets `reach` find a way to the picked endpoint; when it fails, moves on to another one while retries are left.
     pub(crate) async fn establish<S>(
         &mut self,
         worker: &Worker,
-        mut keep: impl FnMut(&Chosen) -> Option<S>,
-    ) -> Result<(Chosen, Upstream<S>), Unreached> {
+        reach: impl AsyncFn(&Self, &Chosen) -> Result<S, ConnectError>,
+    ) -> Result<(Chosen, S), Unreached> {
         loop {
             let chosen = self.pick(worker)?;
-            if let Some(kept) = keep(&chosen) {
-                return Ok((chosen, Upstream::Kept(kept)));
-            }
-            match self.connect(&chosen).await {
-                Ok(stream) => return Ok((chosen, Upstream::New(stream))),
+            match reach(self, &chosen).await {
+                Ok(way) => return Ok((chosen, way)),
                 Err(error) => self.give_up(worker, chosen, error)?,
             }
         }

@@ -4,10 +4,12 @@
 mod answer;
 mod buffer;
 mod class;
+mod detect;
 mod download;
 mod exchange;
 mod forward;
 mod idle;
+pub(crate) mod mux;
 mod outbox;
 mod relay;
 mod timer;
@@ -19,16 +21,17 @@ mod tests;
 use crate::http1::{Fault, Request, RequestParser, ResponseParser};
 use crate::metrics::{OpenConnection, Side};
 use crate::proxy::record::Record;
+use crate::proxy::turned_away::Caller;
 use crate::stream::Stream;
 use crate::table::PoolEntry;
 use crate::worker::Worker;
 use answer::Refusal;
 use buffer::{Buffers, Input};
+use detect::Opening;
 use idle::Idle;
 use outbox::Outbox;
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -46,14 +49,23 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct PerWorker {
     buffers: Buffers,
     idle: RefCell<Idle>,
+    shared: mux::upstream::Pool,
 }
 
 /// Serves one client connection to its end. It is counted as one of `pool`, but the pool of each request is looked up in
 /// the table.
-pub(crate) async fn serve(worker: Rc<Worker>, client: Stream, peer: SocketAddr, port: u16, pool: Arc<PoolEntry>) {
+pub(crate) async fn serve(worker: Rc<Worker>, mut client: Stream, caller: Caller, pool: Arc<PoolEntry>) {
     let _open = OpenConnection::new(pool.metrics().clone(), worker.index(), Side::Downstream);
     drop(pool);
-    let mut connection = Connection::new(worker, client, peer, port);
+    let mut timer = Timer::new(Instant::now() + IDLE_TIMEOUT);
+    let mut input = Input::default();
+    let buffers = &worker.http().buffers;
+    match poll_fn(|cx| detect::poll(cx, &mut client, &mut input, &mut timer, buffers)).await {
+        Opening::Over => return,
+        Opening::Http2 => return mux::downstream::serve(worker, client, input, caller).await,
+        Opening::Http1 => {}
+    }
+    let mut connection = Connection::new(worker, client, input, timer, caller);
     loop {
         match connection.serve_request().await {
             Next::Request => {}
@@ -81,8 +93,7 @@ enum Next {
 struct Connection {
     worker: Rc<Worker>,
     client: Stream,
-    peer: SocketAddr,
-    port: u16,
+    caller: Caller,
     client_input: Input,
     upstream_input: Input,
     up: Outbox,
@@ -90,6 +101,8 @@ struct Connection {
     requests: RequestParser,
     responses: ResponseParser,
     timer: Timer,
+    /// Whether the request at hand goes upstream as a stream of a shared connection.
+    shares: bool,
     /// When the clock was last read: close enough for deadlines, and cheaper than reading it again.
     now: Instant,
 }
@@ -109,21 +122,21 @@ fn find_pool(worker: &Worker, port: u16) -> Option<Arc<PoolEntry>> {
 }
 
 impl Connection {
-    fn new(worker: Rc<Worker>, client: Stream, peer: SocketAddr, port: u16) -> Self {
-        let now = Instant::now();
+    /// `input` is what has been read of it.
+    fn new(worker: Rc<Worker>, client: Stream, input: Input, timer: Timer, caller: Caller) -> Self {
         Self {
             worker,
             client,
-            peer,
-            port,
-            client_input: Input::default(),
+            caller,
+            client_input: input,
             upstream_input: Input::default(),
             up: Outbox::default(),
             down: Outbox::default(),
             requests: RequestParser::default(),
             responses: ResponseParser::default(),
-            timer: Timer::new(now + IDLE_TIMEOUT),
-            now,
+            timer,
+            shares: false,
+            now: Instant::now(),
         }
     }
 
@@ -137,7 +150,7 @@ impl Connection {
         if matches!(head, Err(NoRequest::Over)) {
             return Next::Close;
         }
-        let Some(pool) = find_pool(&self.worker, self.port) else {
+        let Some(pool) = find_pool(&self.worker, self.caller.port) else {
             return self.refuse(Refusal::NO_POOL).await;
         };
         let mut record = Record::start(self.worker.clone(), pool.clone());

@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::attempt::{Attempts, Upstream};
+use super::attempt::Attempts;
 use super::flag::Flag;
 use super::record::Record;
 use crate::metrics::{Direction, OpenConnection, Side};
@@ -37,8 +37,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAdd
     let _client_open = OpenConnection::new(pool.metrics().clone(), worker.index(), Side::Downstream);
     let mut record = Record::start(worker.clone(), pool.clone());
     let mut attempts = Attempts::new(pool.clone(), source_key(pool.policy(), worker.source(peer.ip())), None);
-    let (chosen, upstream) = match attempts.establish(&worker, |_| None::<Stream>).await {
-        Ok((chosen, Upstream::Kept(Stream::Plain(stream)) | Upstream::New(Stream::Plain(stream)))) => (chosen, stream),
+    let (chosen, upstream) = match attempts.establish(&worker, async |attempts, chosen| attempts.connect(chosen).await).await {
+        Ok((chosen, Stream::Plain(stream))) => (chosen, stream),
+        Ok(_) => return reset(&client),
         Err(unreached) => {
             record.set_flag(unreached.into());
             return reset(&client);

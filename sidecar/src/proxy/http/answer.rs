@@ -128,7 +128,9 @@ impl Connection {
     /// Sends the refusal.
     pub(super) async fn refuse(&mut self, refusal: Refusal) -> Next {
         let Self { worker, client, client_input, down, timer, now, .. } = self;
-        refusal.canned().write(down.bytes());
+        let canned = refusal.canned();
+        let length = canned.write(down.bytes());
+        down.send_head(client, length, canned.to_head);
         *now = Instant::now();
         timer.set(*now, REFUSAL_TIMEOUT);
         let sent = poll_fn(|cx| match down.poll_flush(cx, client, client_input, &worker.http().buffers) {

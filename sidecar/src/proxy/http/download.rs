@@ -5,7 +5,7 @@ use super::buffer::{Buffers, Input};
 use super::outbox::Outbox;
 use super::relay::Relay;
 use crate::http1::response::{Asked, Persistence, deliver};
-use crate::http1::{Fault, Request, Response, ResponseParser, Version, write};
+use crate::http1::{Fault, Framing, Request, Response, ResponseParser, Version, write};
 use crate::stream::Stream;
 use std::task::{Context, Poll, ready};
 
@@ -82,11 +82,15 @@ impl Download {
             let flushed = ends.outbox.poll_flush(cx, ends.client, ends.input, ends.buffers);
             *progress |= ends.outbox.total() > before;
             ready!(flushed).map_err(|_| DownloadError::Client)?;
-            if self.answer.as_ref().is_some_and(|answer| answer.body.is_done()) {
+            if let Some(answer) = self.answer.as_ref().filter(|answer| answer.body.is_done()) {
+                ends.client.finish(answer.body.trailers());
                 return Poll::Ready(Ok(()));
             }
             match ready!(ends.input.poll_fill(cx, ends.upstream, ends.buffers)) {
-                Ok(0) if self.answer.as_ref().is_some_and(|answer| answer.body.may_end_here()) => return Poll::Ready(Ok(())),
+                Ok(0) if let Some(answer) = self.answer.as_mut().filter(|answer| answer.body.may_end_here()) => {
+                    answer.body.end(ends.upstream.take_trailers(), ends.outbox);
+                    continue;
+                }
                 Ok(0) | Err(_) => return Poll::Ready(Err(DownloadError::Upstream { silent: !self.heard })),
                 Ok(_) => {
                     self.heard = true;
@@ -115,6 +119,7 @@ impl Download {
     }
 
     fn take_head(&mut self, ends: &mut DownloadEnds<'_>, response: Response, request_sent: bool) {
+        let (response, source) = ends.upstream.framing_of(response);
         let delivery = deliver(&response, self.version, self.keep_alive && request_sent);
         if response.is_interim() {
             // HTTP/1.0 knows no interim answers.
@@ -123,9 +128,14 @@ impl Download {
             }
         } else {
             let stays = !matches!(delivery.connection, Persistence::Close | Persistence::Upgrade);
-            self.answer = Some(Answer { response, stays, body: Relay::new(response.body, delivery.body) });
+            let sink = if ends.client.frames_bodies() { Framing::UntilClose } else { delivery.body };
+            self.answer = Some(Answer { response, stays, body: Relay::new(source, sink) });
         }
-        let bytes = ends.input.bytes();
-        write::response_head(ends.outbox.bytes(), bytes, ends.parser.head(), &response, &delivery);
+        let (bytes, out) = (ends.input.bytes(), ends.outbox.bytes());
+        let before = out.len();
+        write::response_head(out, bytes, ends.parser.head(), &response, &delivery);
+        let length = out.len() - before;
+        let end = self.answer.as_ref().is_some_and(|answer| answer.body.is_done());
+        ends.outbox.send_head(ends.client, length, end);
     }
 }

@@ -26,8 +26,8 @@ pub(super) struct Upstream {
     pub(super) stream: Stream,
     /// Whether it has carried a request before.
     pub(super) reused: bool,
-    /// Counts it while it is open.
-    pub(super) _open: OpenConnection,
+    /// Counts it while it is open; absent where it is a part of one that is counted.
+    pub(super) _open: Option<OpenConnection>,
 }
 
 /// The parts of a client's connection that an exchange works with.
@@ -178,6 +178,10 @@ impl<'a> Exchange<'a> {
     /// While the answer is awaited: ready if the client resets its connection. What it sends meanwhile is kept for later;
     /// if it ends its side, there is little time left.
     fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // A stream's end is a request's proper end; it can only be cut off.
+        if let Stream::H2(client) = self.ends.client {
+            return client.poll_gone(cx);
+        }
         let Ends { client, client_input, timer, buffers, .. } = &mut self.ends;
         while !client_input.is_full() && !self.half_closed {
             match client_input.poll_fill(cx, client, buffers) {

@@ -4,11 +4,11 @@ use super::answer::{Refusal, outcome_of};
 use super::exchange::{Ends, Exchange, Failure, STALLED, Upstream};
 use super::idle::idle_time;
 use super::upload::Upload;
-use super::{Connection, Next, class};
+use super::{Connection, Next, class, mux};
 use crate::http1::request::Method;
-use crate::http1::{Framing, Request, Response, write};
+use crate::http1::{Fault, Framing, Request, Response, write};
 use crate::metrics::{Direction, OpenConnection, Side};
-use crate::proxy::attempt::{self, Attempts, Chosen, ConnectError, Unreached};
+use crate::proxy::attempt::{Attempts, Chosen, ConnectError, Unreached};
 use crate::proxy::flag::{Flag, Retried};
 use crate::proxy::record::Record;
 use crate::proxy::tcp::source_hash;
@@ -16,7 +16,7 @@ use crate::stream::Stream;
 use crate::table::{Member, PoolEntry};
 use crate::worker::Worker;
 use evenkeel_balance::key_hash;
-use evenkeel_wire::{Algorithm, HashKey, RetryOn};
+use evenkeel_wire::{Algorithm, HashKey, RetryOn, UpstreamProtocol};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,23 +41,34 @@ impl Connection {
     pub(super) async fn forward(&mut self, record: &mut Record, pool: Arc<PoolEntry>, request: Request) -> Next {
         let key = self.find_key(&pool);
         let class = self.find_class(&pool, &request);
-        let mut upload = match self.take_request(&request) {
-            Ok(upload) => upload,
-            Err(refusal) => {
-                refusal.note(record);
-                return self.refuse(refusal).await;
-            }
-        };
+        self.shares = wants_http2(&pool, &request, self.client.frames_bodies());
+        self.take_head(&request);
+        // To be refused before anybody is asked. Where only the connect tells how bodies are framed, it waits until then.
+        let mut upload = Upload::new(request.body, self.client.frames_bodies(), false);
+        if !self.shares
+            && let Err(fault) = self.take_body(&mut upload)
+        {
+            return self.refuse_body(record, fault).await;
+        }
         // Whether the connection was kept or new: an endpoint that dies takes both along (ADR 2).
         let may_resend = request.is_replayable() && pool.policy().retry.on.contains(&RetryOn::StaleConnection);
         let mut resent = false;
         let mut attempts = Attempts::new(pool.clone(), key, class);
         let (mut chosen, mut upstream) = match self.establish(&mut attempts, true).await {
             Ok(established) => established,
-            Err(unreached) => return self.refuse_unreached(record, unreached, &request, &upload).await,
+            Err(unreached) => return self.refuse_unreached(record, unreached, &request, &mut upload).await,
         };
+        if self.shares {
+            upload = Upload::new(request.body, self.client.frames_bodies(), upstream.stream.frames_bodies());
+        }
         loop {
             record.set_chosen(chosen);
+            self.send_head(&mut upstream, &request);
+            if self.shares
+                && let Err(fault) = self.take_body(&mut upload)
+            {
+                return self.refuse_body(record, fault).await;
+            }
             if !upstream.reused {
                 self.now = Instant::now();
             }
@@ -68,14 +79,14 @@ impl Connection {
             }
             let Some(stale) = record.take_chosen() else { return Next::Abort };
             self.up.rewind();
-            upload = Upload::new(Framing::None);
+            upload = Upload::none();
             let established = match std::mem::replace(&mut resent, true) {
                 false => self.renew(&mut attempts, stale).await,
                 true => self.move_on(&mut attempts, stale).await,
             };
             (chosen, upstream) = match established {
                 Ok(established) => established,
-                Err(unreached) => return self.refuse_unreached(record, unreached, &request, &upload).await,
+                Err(unreached) => return self.refuse_unreached(record, unreached, &request, &mut Upload::none()).await,
             };
         }
     }
@@ -85,7 +96,7 @@ impl Connection {
         let Algorithm::ConsistentHash { keys, .. } = &pool.policy().algorithm else { return None };
         keys.iter().find_map(|key| match key {
             HashKey::Header { name } => self.requests.find_header(self.client_input.bytes(), name).map(key_hash),
-            HashKey::SourceIp => Some(source_hash(self.worker.source(self.peer.ip()))),
+            HashKey::SourceIp => Some(source_hash(self.worker.source(self.caller.peer.ip()))),
         })
     }
 
@@ -95,8 +106,8 @@ impl Connection {
         Some(class::of(class, request, self.client_input.bytes()))
     }
 
-    /// Writes what goes upstream: the head, and what is there of the body.
-    fn take_request(&mut self, request: &Request) -> Result<Upload, Refusal> {
+    /// Writes the head that goes upstream.
+    fn take_head(&mut self, request: &Request) {
         let local = match request.has_host || request.target.authority.is_some() {
             true => String::new(),
             false => self.client.local_addr().map(|address| address.to_string()).unwrap_or_default(),
@@ -106,24 +117,46 @@ impl Connection {
         write::request_head(up.bytes(), client_input.bytes(), requests.head(), request, &local);
         client_input.consume(request.head_len, buffers);
         requests.reset();
-        let mut upload = Upload::new(request.body);
-        upload.take(client_input, up, buffers).map_err(Refusal::bad_request)?;
-        Ok(upload)
+    }
+
+    /// Hands the head over where it doesn't travel among the bytes.
+    fn send_head(&mut self, upstream: &mut Upstream, request: &Request) {
+        if upstream.stream.frames_bodies() {
+            let length = self.up.bytes().len();
+            self.up.send_head(&mut upstream.stream, length, request.body == Framing::None);
+        }
+    }
+
+    /// Writes what is already there of the body, so that it leaves along with the head.
+    fn take_body(&mut self, upload: &mut Upload) -> Result<(), Fault> {
+        let Self { worker, client_input, up, .. } = self;
+        upload.take(client_input, up, &worker.http().buffers)
     }
 
     /// A way to an endpoint: a kept connection where that is allowed and there is one, else a new one.
     async fn establish(&self, attempts: &mut Attempts, may_reuse: bool) -> Result<(Chosen, Upstream), Unreached> {
-        let idle = &self.worker.http().idle;
-        let keep = |chosen: &Chosen| match may_reuse {
-            true => idle.borrow_mut().take(chosen.member(), self.now),
-            false => None,
+        let reach = async |attempts: &Attempts, chosen: &Chosen| {
+            let kept = match may_reuse {
+                true => self.worker.http().idle.borrow_mut().take(chosen.member(), self.now),
+                false => None,
+            };
+            match kept {
+                Some(kept) => Ok(kept),
+                None => self.connect(attempts, chosen).await,
+            }
         };
-        let (chosen, way) = attempts.establish(&self.worker, keep).await?;
-        let upstream = match way {
-            attempt::Upstream::Kept(upstream) => upstream,
-            attempt::Upstream::New(stream) => self.new_upstream(attempts, stream),
-        };
-        Ok((chosen, upstream))
+        attempts.establish(&self.worker, reach).await
+    }
+
+    /// A new connection, or a stream of one that is shared.
+    async fn connect(&self, attempts: &Attempts, chosen: &Chosen) -> Result<Upstream, ConnectError> {
+        let open = || OpenConnection::new(attempts.pool().metrics().clone(), self.worker.index(), Side::Upstream);
+        if !self.shares {
+            let stream = attempts.connect(chosen).await?;
+            return Ok(Upstream { stream, reused: false, _open: Some(open()) });
+        }
+        let stream = mux::upstream::open(&self.worker, attempts, chosen, open).await?;
+        Ok(Upstream { stream: Stream::H2(stream), reused: false, _open: None })
     }
 
     /// After a stale connection: a new one to the same endpoint, or to another if it refuses or has left the pool.
@@ -133,8 +166,8 @@ impl Connection {
             attempts.pass_over(&self.worker, stale)?;
             return self.establish(attempts, false).await;
         }
-        match attempts.connect(&stale).await {
-            Ok(stream) => Ok((stale, self.new_upstream(attempts, stream))),
+        match self.connect(attempts, &stale).await {
+            Ok(upstream) => Ok((stale, upstream)),
             Err(error) => {
                 attempts.give_up(&self.worker, stale, error)?;
                 self.establish(attempts, false).await
@@ -149,11 +182,6 @@ impl Connection {
             Err(Unreached::NoEndpoint(_)) => Err(Unreached::Connect(ConnectError::Silent)),
             established => established,
         }
-    }
-
-    fn new_upstream(&self, attempts: &Attempts, stream: Stream) -> Upstream {
-        let open = OpenConnection::new(attempts.pool().metrics().clone(), self.worker.index(), Side::Upstream);
-        Upstream { stream, reused: false, _open: open }
     }
 
     async fn exchange(&mut self, record: &mut Record, upstream: &mut Upstream, request: &Request, upload: Upload) -> Ended {
@@ -224,8 +252,17 @@ impl Connection {
         }
     }
 
-    async fn refuse_unreached(&mut self, record: &mut Record, why: Unreached, request: &Request, upload: &Upload) -> Next {
-        let refusal = Refusal::unreached(why).with(may_stay(request, upload.is_read()), request.method == Method::Head);
+    async fn refuse_body(&mut self, record: &mut Record, fault: Fault) -> Next {
+        let refusal = Refusal::bad_request(fault);
+        refusal.note(record);
+        self.discard();
+        self.refuse(refusal).await
+    }
+
+    async fn refuse_unreached(&mut self, record: &mut Record, why: Unreached, request: &Request, upload: &mut Upload) -> Next {
+        // A body that came along with its head is done with, so that the connection can stay.
+        let read = (!self.shares || self.take_body(upload).is_ok()) && upload.is_read();
+        let refusal = Refusal::unreached(why).with(may_stay(request, read), request.method == Method::Head);
         refusal.note(record);
         self.discard();
         self.refuse(refusal).await
@@ -251,6 +288,11 @@ impl Connection {
             tokio::task::spawn_local(sweep(self.worker.clone()));
         }
     }
+}
+
+/// Whether the request goes upstream as a stream of a shared connection.
+fn wants_http2(pool: &PoolEntry, _request: &Request, _is_http2: bool) -> bool {
+    pool.policy().upstream.protocol == UpstreamProtocol::Http2
 }
 
 /// Whether a connection may go on after a refusal: nothing of the request is left on it, and an HTTP/1.0 client isn't

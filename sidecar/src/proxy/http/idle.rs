@@ -51,7 +51,7 @@ impl Idle {
         if member.is_gone() {
             waiting.free.clear();
         }
-        while let Some(Free { upstream, until }) = waiting.free.pop() {
+        while let Some(Free { mut upstream, until }) = waiting.free.pop() {
             if now < until && upstream.stream.is_silent() {
                 return Some(upstream);
             }
@@ -74,7 +74,7 @@ impl Idle {
     /// Closes what has waited too long, was ended by its server, or leads to what has left its pool; whether some are left.
     pub(super) fn sweep(&mut self, now: Instant) -> bool {
         self.members.retain(|_, waiting| {
-            waiting.free.retain(|free| !waiting.member.is_gone() && now < free.until && free.upstream.stream.is_silent());
+            waiting.free.retain_mut(|free| !waiting.member.is_gone() && now < free.until && free.upstream.stream.is_silent());
             !waiting.free.is_empty()
         });
         !self.members.is_empty()

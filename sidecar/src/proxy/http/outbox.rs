@@ -3,7 +3,7 @@
 
 use super::buffer::{Buffers, Input};
 use crate::stream::Stream;
-use std::io::{self, IoSlice};
+use std::io;
 use std::task::{Context, Poll, ready};
 
 /// Fewer bytes than this are copied behind a head: cheaper than a second slice.
@@ -45,6 +45,15 @@ impl Outbox {
     /// Sends the whole message again; only for one that consisted of its head.
     pub(super) fn rewind(&mut self) {
         self.sent = 0;
+    }
+
+    /// The first `length` bytes that wait are a head. Where heads don't travel among the bytes, it leaves now; `end`: it is all.
+    pub(super) fn send_head(&mut self, stream: &mut Stream, length: usize, end: bool) {
+        let head = &self.bytes[self.sent..self.sent + length];
+        if stream.send_head(head, end) {
+            self.sent += length;
+            self.total += length as u64;
+        }
     }
 
     /// Where to append; what has been sent is forgotten first.
@@ -90,10 +99,7 @@ impl Outbox {
             let written = match (own.is_empty(), self.pass) {
                 (false, 0) => stream.poll_write(cx, own),
                 (true, pass) => stream.poll_write(cx, &input.bytes()[..pass]),
-                (false, pass) => {
-                    let both = [IoSlice::new(own), IoSlice::new(&input.bytes()[..pass])];
-                    stream.poll_write_vectored(cx, &both)
-                }
+                (false, pass) => stream.poll_write_both(cx, own, &input.bytes()[..pass]),
             };
             let count = ready!(written)?;
             if count == 0 {

@@ -9,6 +9,9 @@ pub(super) struct Relay {
     reader: Reader,
     mode: Mode,
     trailing: bool,
+    ended: bool,
+    /// The trailer lines of a body that leaves without framing, for a stream that ends with them.
+    trailers: Vec<u8>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,8 +20,10 @@ enum Mode {
     Pass,
     /// Chunks become other chunks; trailers pass.
     Rechunk,
-    /// Chunks become bare data, for a reader that knows no chunks.
+    /// Chunks become bare data, for a reader that knows no chunks; trailers are kept for the end.
     Unchunk,
+    /// Bare data becomes chunks.
+    Chunk,
 }
 
 impl Relay {
@@ -27,19 +32,38 @@ impl Relay {
         let mode = match (from, to) {
             (Framing::Chunked, Framing::Chunked) => Mode::Rechunk,
             (Framing::Chunked, _) => Mode::Unchunk,
+            (_, Framing::Chunked) => Mode::Chunk,
             _ => Mode::Pass,
         };
-        Self { reader: Reader::new(from), mode, trailing: false }
+        Self { reader: Reader::new(from), mode, trailing: false, ended: false, trailers: Vec::new() }
     }
 
     /// Whether all of it has been taken.
     pub(super) fn is_done(&self) -> bool {
-        self.reader.is_done()
+        self.ended || self.reader.is_done()
     }
 
     /// Whether the end of the connection is a proper end of the body.
     pub(super) fn may_end_here(&self) -> bool {
         self.reader.may_end_here()
+    }
+
+    /// The sender has ended where it [may][Relay::may_end_here], with these trailer lines.
+    pub(super) fn end(&mut self, trailers: Vec<u8>, outbox: &mut Outbox) {
+        self.ended = true;
+        if self.mode == Mode::Chunk {
+            let out = outbox.bytes();
+            out.extend_from_slice(write::LAST_CHUNK);
+            out.extend_from_slice(&trailers);
+            out.extend_from_slice(write::END_OF_TRAILERS);
+        } else {
+            self.trailers = trailers;
+        }
+    }
+
+    /// The trailer lines that end the body, where its framing has no place for them.
+    pub(super) fn trailers(&self) -> &[u8] {
+        &self.trailers
     }
 
     /// Takes what is there. Everything before a bad construct is taken, nothing of it or after it.
@@ -49,6 +73,9 @@ impl Relay {
             if let (Mode::Pass, Event::Data(range)) = (self.mode, &step.event) {
                 outbox.pass(input, range.len(), buffers);
                 return Ok(());
+            }
+            if let (Mode::Unchunk, Event::Trailer(range)) = (self.mode, &step.event) {
+                self.trailers.extend_from_slice(&input.bytes()[range.clone()]);
             }
             self.write(&step.event, input.bytes(), outbox.bytes());
             input.consume(step.consumed, buffers);
@@ -61,7 +88,7 @@ impl Relay {
 
     fn write(&mut self, event: &Event, bytes: &[u8], out: &mut Vec<u8>) {
         match (event, self.mode) {
-            (Event::Data(range), Mode::Rechunk) => write::chunk(out, &bytes[range.clone()]),
+            (Event::Data(range), Mode::Rechunk | Mode::Chunk) => write::chunk(out, &bytes[range.clone()]),
             (Event::Data(range), _) => out.extend_from_slice(&bytes[range.clone()]),
             (Event::Trailer(range), Mode::Rechunk) => {
                 self.end_chunks(out);

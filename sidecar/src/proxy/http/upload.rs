@@ -34,9 +34,15 @@ pub(super) struct UploadEnds<'a> {
 }
 
 impl Upload {
-    /// A request with this body.
-    pub(super) fn new(framing: Framing) -> Self {
-        Self { body: Relay::new(framing, framing) }
+    /// A request with this body, from and to streams that may frame bodies by themselves.
+    pub(super) fn new(framing: Framing, from_framed: bool, to_framed: bool) -> Self {
+        let on = |framed| if framed && framing != Framing::None { Framing::UntilClose } else { framing };
+        Self { body: Relay::new(on(from_framed), on(to_framed)) }
+    }
+
+    /// A request without a body.
+    pub(super) fn none() -> Self {
+        Self { body: Relay::new(Framing::None, Framing::None) }
     }
 
     /// Whether the client's part of it has been read to its end.
@@ -63,9 +69,14 @@ impl Upload {
             *progress |= outbox.total() > before;
             ready!(flushed).map_err(|_: io::Error| UploadError::Upstream)?;
             if self.body.is_done() {
+                upstream.finish(self.body.trailers());
                 return Poll::Ready(Ok(()));
             }
             match ready!(input.poll_fill(cx, client, buffers)) {
+                Ok(0) if self.body.may_end_here() => {
+                    self.body.end(client.take_trailers(), outbox);
+                    continue;
+                }
                 Ok(0) | Err(_) => return Poll::Ready(Err(UploadError::Client)),
                 Ok(_) => *progress = true,
             }

@@ -7,6 +7,7 @@ mod passing;
 mod retries;
 
 use crate::metrics::Registry;
+use crate::proxy::turned_away::Caller;
 use crate::table::{Member, PoolEntry, Table};
 use crate::worker::{Shared, Worker};
 use arc_swap::ArcSwap;
@@ -115,7 +116,7 @@ fn table<const N: usize>(pools: [PoolEntry; N]) -> Table {
 /// What a worker does with a connection on this port.
 async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, port: u16) {
     let pool = super::find_pool(&worker, port).expect("a pool");
-    super::serve(worker, client.into(), peer, port, pool).await;
+    super::serve(worker, client.into(), Caller { port, peer }, pool).await;
 }
 
 fn spec(address: SocketAddr) -> EndpointSpec {

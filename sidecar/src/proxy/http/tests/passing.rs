@@ -1,8 +1,10 @@
 //! Good requests: what arrives upstream and what comes back.
 
 use super::*;
+use crate::proxy::http::buffer::Input;
 use crate::proxy::http::outbox::KEPT;
-use crate::proxy::http::{Connection, Next};
+use crate::proxy::http::timer::Timer;
+use crate::proxy::http::{Connection, IDLE_TIMEOUT, Next};
 
 #[test]
 fn requests_and_answers_pass_and_both_connections_are_kept() {
@@ -233,7 +235,13 @@ fn a_connection_that_waits_keeps_room_for_a_head_and_no_more() {
         let proxy = Proxy::start(&[server.address()]).await;
         let (mut client, from_proxy) = proxy.connect_raw().await;
         let peer = client.0.local_addr().expect("an address");
-        let mut connection = Connection::new(proxy.worker.clone(), from_proxy.into(), peer, proxy.address.port());
+        let mut connection = Connection::new(
+            proxy.worker.clone(),
+            from_proxy.into(),
+            Input::default(),
+            Timer::new(tokio::time::Instant::now() + IDLE_TIMEOUT),
+            Caller { port: proxy.address.port(), peer },
+        );
         let chunks = format!("2000\r\n{}\r\n0\r\n\r\n", "x".repeat(0x2000));
         let request = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
         let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");

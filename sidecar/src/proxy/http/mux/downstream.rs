@@ -1,0 +1,63 @@
+//! HTTP/2 from clients: each stream is served as a connection with one request, by the same code as HTTP/1.
+
+use super::driver::{Driver, Over};
+use super::{Shared, Stream};
+use crate::http2::{Connection, Limits};
+use crate::proxy::http::buffer::Input;
+use crate::proxy::http::timer::Timer;
+use crate::proxy::http::{self, IDLE_TIMEOUT, Next};
+use crate::proxy::turned_away::Caller;
+use crate::stream;
+use crate::worker::Worker;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a client may take to take our last word.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Serves an HTTP/2 connection to its end; `input` is what has been read of it.
+pub(in crate::proxy::http) async fn serve(worker: Rc<Worker>, socket: stream::Stream, input: Input, caller: Caller) {
+    let shared = Shared::new(Connection::server(&Limits::default(), Instant::now().into_std()), true);
+    let mut driver = Driver::new(shared.clone(), socket, input);
+    let mut timer = Timer::new(Instant::now() + IDLE_TIMEOUT);
+    let mut draining = pin!(worker.lifecycle().draining());
+    let (mut was_active, mut leaving) = (true, false);
+    let over = poll_fn(|cx| {
+        if !leaving && draining.as_mut().poll(cx).is_ready() {
+            leaving = true;
+            shared.0.borrow_mut().engine.shutdown();
+        }
+        let mut spawn = |stream: Stream| drop(tokio::task::spawn_local(serve_stream(worker.clone(), stream, caller)));
+        let over = driver.poll(cx, &worker.http().buffers, &mut spawn);
+        if over.is_ready() {
+            return over;
+        }
+        let active = shared.is_active();
+        if std::mem::replace(&mut was_active, active) && !active {
+            timer.set(Instant::now(), IDLE_TIMEOUT);
+        }
+        match active {
+            false => timer.poll(cx).map(|()| Over::Done),
+            true => Poll::Pending,
+        }
+    });
+    let over = over.await;
+    if let Over::Broken(reason) = over {
+        tracing::debug!(port = caller.port, peer = %caller.peer, reason = reason.as_str(), "HTTP/2 connection ended");
+    }
+    driver.farewell(over, &worker.http().buffers, FAREWELL).await;
+}
+
+/// One request.
+async fn serve_stream(worker: Rc<Worker>, stream: Stream, caller: Caller) {
+    let timer = Timer::new(Instant::now() + IDLE_TIMEOUT);
+    let mut connection = http::Connection::new(worker, stream::Stream::H2(stream), Input::default(), timer, caller);
+    match connection.serve_request().await {
+        Next::Abort => connection.client.abort(),
+        Next::Request | Next::Close | Next::Linger => {}
+    }
+}

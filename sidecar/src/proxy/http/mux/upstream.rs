@@ -1,0 +1,129 @@
+//! HTTP/2 connections to endpoints: one worker's own, by member of a pool, shared by its requests. Another one is opened only
+//! where those that are there take no more streams, and one at a time.
+
+use super::driver::{Driver, Over};
+use super::{Shared, Stream};
+use crate::http2::{Connection, Limits, Scheme};
+use crate::metrics::OpenConnection;
+use crate::proxy::attempt::{Attempts, Chosen, ConnectError};
+use crate::proxy::http::buffer::Input;
+use crate::proxy::http::timer::Timer;
+use crate::stream;
+use crate::table::Member;
+use crate::worker::Worker;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// A connection without a request is closed after this: shorter than the minute that servers usually wait.
+const IDLE: Duration = Duration::from_secs(55);
+/// How long an endpoint may take to take our last word.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The connections of one worker.
+#[derive(Default)]
+pub(in crate::proxy::http) struct Pool(RefCell<HashMap<usize, Ways>>);
+
+/// The ways to one member.
+struct Ways {
+    /// Kept alive, and with it the address that is its key.
+    _member: Arc<Member>,
+    open: Vec<Rc<Shared>>,
+    /// Whoever holds it makes the next connection.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Pool {
+    /// A stream of a connection that has room, if there is one; else the right to wait for one's turn to make another.
+    fn find(&self, member: &Arc<Member>) -> Result<Stream, Arc<Mutex<()>>> {
+        let mut pool = self.0.borrow_mut();
+        let ways =
+            pool.entry(key(member)).or_insert_with(|| Ways { _member: member.clone(), open: Vec::new(), turn: Arc::default() });
+        let free = ways.open.iter().find(|shared| super::engine(shared).may_open().is_ok());
+        free.map(|shared| Stream::unopened(shared.clone())).ok_or_else(|| ways.turn.clone())
+    }
+
+    fn add(&self, member: &Arc<Member>, shared: Rc<Shared>) {
+        if let Some(ways) = self.0.borrow_mut().get_mut(&key(member)) {
+            ways.open.push(shared);
+        }
+    }
+
+    fn remove(&self, member: &Arc<Member>, shared: &Rc<Shared>) {
+        let mut pool = self.0.borrow_mut();
+        let Some(ways) = pool.get_mut(&key(member)) else { return };
+        ways.open.retain(|open| !Rc::ptr_eq(open, shared));
+        if ways.open.is_empty() && Arc::strong_count(&ways.turn) == 1 {
+            pool.remove(&key(member));
+        }
+    }
+}
+
+fn key(member: &Arc<Member>) -> usize {
+    Arc::as_ptr(member).addr()
+}
+
+/// A stream to the chosen endpoint; `open` counts a new connection. Waits for others that are connecting no longer than for
+/// a connect.
+pub(in crate::proxy::http) async fn open(
+    worker: &Rc<Worker>,
+    attempts: &Attempts,
+    chosen: &Chosen,
+    open: impl FnOnce() -> OpenConnection,
+) -> Result<Stream, ConnectError> {
+    let pool = &worker.http().shared;
+    let turn = match pool.find(chosen.member()) {
+        Ok(stream) => return Ok(stream),
+        Err(turn) => turn,
+    };
+    let limit = Duration::from_millis(attempts.pool().policy().connect_timeout_ms);
+    let _turn = tokio::time::timeout(limit, turn.lock()).await.map_err(|_| ConnectError::Timeout)?;
+    if let Ok(stream) = pool.find(chosen.member()) {
+        return Ok(stream);
+    }
+    let socket = attempts.connect(chosen).await?;
+    let scheme = if matches!(socket, stream::Stream::Tls(_)) { Scheme::Https } else { Scheme::Http };
+    let shared = Shared::new(Connection::client(&Limits::default(), scheme, Instant::now().into_std()), false);
+    pool.add(chosen.member(), shared.clone());
+    tokio::task::spawn_local(drive(worker.clone(), chosen.member().clone(), shared.clone(), socket, open()));
+    Ok(Stream::unopened(shared))
+}
+
+/// Serves one connection until it ends, is idle for too long, or leads to what has left the pool.
+async fn drive(worker: Rc<Worker>, member: Arc<Member>, shared: Rc<Shared>, socket: stream::Stream, _open: OpenConnection) {
+    let mut driver = Driver::new(shared.clone(), socket, Input::default());
+    let mut timer = Timer::new(Instant::now() + IDLE);
+    let mut gone = std::pin::pin!(member.gone());
+    let mut is_gone = false;
+    let mut was_active = true;
+    let over = poll_fn(|cx| {
+        if !is_gone && gone.as_mut().poll(cx).is_ready() {
+            is_gone = true;
+            shared.0.borrow_mut().engine.shutdown();
+        }
+        let over = driver.poll(cx, &worker.http().buffers, &mut |_| {});
+        if over.is_ready() {
+            return over;
+        }
+        let active = shared.is_active();
+        if std::mem::replace(&mut was_active, active) && !active {
+            timer.set(Instant::now(), IDLE);
+        }
+        match active {
+            false => timer.poll(cx).map(|()| Over::Done),
+            true => Poll::Pending,
+        }
+    });
+    let over = over.await;
+    worker.http().shared.remove(&member, &shared);
+    if let Over::Broken(reason) = over {
+        tracing::debug!(endpoint = member.label(), reason = reason.as_str(), "HTTP/2 connection ended");
+    }
+    driver.farewell(over, &worker.http().buffers, FAREWELL).await;
+}
