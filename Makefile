@@ -11,8 +11,12 @@ FUZZ := $(EVENKEEL_CACHE)/bin/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
 SECONDS ?= 60
 LOAD := release --bin evenkeel-sidecar --bin echo
 BUILT := $(or $(CARGO_TARGET_DIR),target)
+# The sidecar as the image has it: static, and alone, so that it shares no features with other programs.
+STATIC := $(shell uname -m)-unknown-linux-gnu
+SIDECAR := $(BUILT)/$(STATIC)/release/evenkeel-sidecar
+BUILD_SIDECAR := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(STATIC) -p evenkeel-sidecar
 
-.PHONY: help deps check fmt lint test unit deny drift pure sim sim-check crds demo cluster cluster-down e2e bench bench-core model fuzz
+.PHONY: help deps check fmt lint test unit deny drift pure sim sim-check crds demo cluster cluster-down e2e bench bench-core bench-instructions model fuzz
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -92,8 +96,14 @@ e2e: $(if $(KUBECONFIG),,cluster) ## the tests on the real cluster (or on yours:
 
 bench: ## against HAProxy, NGINX and Envoy, into target/bench/summary.json (15 minutes); ARGUMENTS="--row http1 --rounds 3"
 	@e2e/cluster/deps bench
-	cargo build --locked --$(LOAD) --bin bench
-	$(BUILT)/release/bench $(ARGUMENTS)
+	$(BUILD_SIDECAR)
+	cargo build --locked --release -p evenkeel-e2e --bin echo --bin bench
+	$(BUILT)/release/bench --sidecar $(SIDECAR) $(ARGUMENTS)
+
+bench-instructions: ## instructions and system calls of one small HTTP/1.1 request, against the limit that is checked in
+	@e2e/cluster/deps instructions
+	$(BUILD_SIDECAR)
+	cargo run --quiet --locked -p evenkeel-e2e --bin bench -- --sidecar $(SIDECAR) instructions
 
 test: SECONDS = 20
-test: fmt deps lint deny drift pure unit model fuzz sim-check e2e ## everything: what CI runs
+test: fmt deps lint deny drift pure unit model fuzz sim-check e2e bench-instructions ## everything: what CI runs

@@ -3,7 +3,7 @@
 pub(crate) mod client;
 mod h2load;
 mod handshakes;
-mod paced;
+pub(crate) mod paced;
 mod wrk;
 
 use crate::process::Programs;

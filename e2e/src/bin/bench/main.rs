@@ -3,6 +3,7 @@
 //! a figure isn't valid (failed requests, metrics that disagree with what was sent); a missed goal is printed, not a failure.
 
 mod backend;
+mod instructions;
 mod load;
 mod peer;
 mod process;
@@ -24,7 +25,7 @@ use weigh::{WEIGHTS, Weight};
 
 /// Compare the sidecar with HAProxy, NGINX and Envoy on this machine: all rows in about 15 minutes.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version)]
 struct Arguments {
     /// Only these rows.
     #[arg(long = "row", value_name = "NAME", num_args = 1.., value_parser = names())]
@@ -35,15 +36,20 @@ struct Arguments {
     /// Seconds of measured load a turn.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
+    /// The sidecar's program; [default: the one beside this program].
+    #[arg(long, global = true)]
+    sidecar: Option<PathBuf>,
     /// Where the result goes.
-    #[arg(long, default_value = "target/bench/summary.json")]
+    #[arg(long, default_value = "target/bench/summary.json", global = true)]
     out: PathBuf,
     #[command(subcommand)]
-    command: Option<Internal>,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
-enum Internal {
+enum Command {
+    /// Count the instructions of one small HTTP/1.1 request, and fail where they are more than is checked in.
+    Instructions,
     /// Send a load: the bench starts itself with this.
     #[command(hide = true)]
     Client(client::Client),
@@ -55,14 +61,25 @@ fn names() -> clap::builder::PossibleValuesParser {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Internal::Client(client)) = &arguments.command {
+    if let Some(Command::Client(client)) = &arguments.command {
         return client::run(client);
     }
-    let programs = Programs::new(arguments.out.parent().unwrap_or(Path::new(".")))?;
-    let backend = Backend::start(&programs)?;
+    let sidecar = match &arguments.sidecar {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_file_name("evenkeel-sidecar"),
+    };
+    let programs = Programs::new(arguments.out.parent().unwrap_or(Path::new(".")), &sidecar)?;
+    match arguments.command {
+        Some(_) => instructions::check(&programs),
+        None => run(&programs, &arguments),
+    }
+}
+
+fn run(programs: &Programs, arguments: &Arguments) -> Result<()> {
+    let backend = Backend::start(programs)?;
     let mut summary = Summary::default();
     for row in ROWS.iter().filter(|row| arguments.asks_for(row.name)) {
-        match compare(&programs, &backend, row, &arguments) {
+        match compare(programs, &backend, row, arguments) {
             Ok(rounds) => summary.add_rounds(row, &rounds),
             Err(error) => {
                 eprintln!("{}: {error:#}", row.name);
@@ -72,7 +89,7 @@ fn main() -> Result<()> {
     }
     let weights: Vec<&Weight> = WEIGHTS.iter().filter(|weight| arguments.asks_for(weight.name)).collect();
     if !weights.is_empty() {
-        match weigh::weigh(&programs, &backend, &weights) {
+        match weigh::weigh(programs, &backend, &weights) {
             Ok(weighed) => weights.iter().zip(weighed).for_each(|(weight, weighed)| summary.add_weight(weight, weighed)),
             Err(error) => summary.add_failure("memory", &error),
         }

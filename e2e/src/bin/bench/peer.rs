@@ -6,7 +6,6 @@ pub(crate) mod evenkeel;
 mod haproxy;
 mod nginx;
 
-use crate::backend::Backend;
 use crate::process::{PROXY_CORE, Process, Programs, free_ports, pinned};
 use anyhow::Result;
 use std::process::Command;
@@ -84,22 +83,22 @@ impl Peer {
         }
     }
 
-    /// Starts it and waits until it takes connections.
-    pub(crate) fn start(self, programs: &Programs, backend: &Backend, setup: Setup) -> Result<Running> {
+    /// Starts it in front of the backends and waits until it takes connections.
+    pub(crate) fn start(self, programs: &Programs, backends: &[u16], setup: Setup) -> Result<Running> {
         let [port, metrics, admin] = free_ports()?;
         let (command, metrics) = match self {
-            Self::Direct => return Ok(Running { process: None, port: backend.ports[0], metrics: None }),
+            Self::Direct => return Ok(Running { process: None, port: backends[0], metrics: None }),
             Self::Evenkeel => {
-                let pools = evenkeel::pools(setup, port, backend, programs)?;
-                (evenkeel::command(programs, pools, admin, metrics)?, Some(metrics))
+                let pools = evenkeel::pools(programs, setup, port, backends)?;
+                (evenkeel::command(proxy(&programs.sidecar), pools, admin, metrics), Some(metrics))
             }
-            Self::Haproxy => (self::haproxy::command(programs, setup, port, backend)?, None),
+            Self::Haproxy => (self::haproxy::command(programs, setup, port, backends)?, None),
             Self::Relay => {
                 let setup = Setup { downstream: Downstream::Tcp, upstream: Upstream::Http1 };
-                (self::haproxy::command(programs, setup, port, backend)?, None)
+                (self::haproxy::command(programs, setup, port, backends)?, None)
             }
-            Self::Nginx => (self::nginx::command(programs, port, backend)?, None),
-            Self::Envoy => (self::envoy::command(programs, setup, port, backend)?, None),
+            Self::Nginx => (self::nginx::command(programs, port, backends)?, None),
+            Self::Envoy => (self::envoy::command(programs, setup, port, backends)?, None),
         };
         let process = Process::start(command, port, &programs.log(self.name()))?;
         Ok(Running { process: Some(process), port, metrics })
@@ -111,7 +110,7 @@ fn proxy(program: &std::path::Path) -> Command {
     pinned(PROXY_CORE, program)
 }
 
-/// Lines for each of the backend's ports.
-fn each_port(backend: &Backend, line: impl Fn(usize, u16) -> String) -> String {
-    backend.ports.iter().enumerate().map(|(at, port)| line(at, *port)).collect()
+/// Lines for each of the backends' ports.
+fn each_port(ports: &[u16], line: impl Fn(usize, u16) -> String) -> String {
+    ports.iter().enumerate().map(|(at, port)| line(at, *port)).collect()
 }

@@ -59,6 +59,16 @@ impl Process {
         Ok(sum)
     }
 
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn end(mut self) -> Result<()> {
+        let told = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().context("cannot run kill")?;
+        let ended = self.0.wait()?;
+        if !told.success() || !ended.success() {
+            bail!("a process that was asked to end didn't end well: {ended}");
+        }
+        Ok(())
+    }
+
     /// Its resident memory in MiB.
     pub(crate) fn rss_mib(&self) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
@@ -89,17 +99,20 @@ pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
 pub(crate) struct Programs {
     /// For configurations, logs and the result; absolute.
     pub(crate) folder: PathBuf,
+    /// The sidecar under test.
+    pub(crate) sidecar: PathBuf,
     own: PathBuf,
     cache: PathBuf,
 }
 
 impl Programs {
     /// Looks beside this program and in the cache that `make bench` fills.
-    pub(crate) fn new(folder: &Path) -> Result<Self> {
+    pub(crate) fn new(folder: &Path, sidecar: &Path) -> Result<Self> {
         let cache = std::env::var_os("EVENKEEL_CACHE").context("EVENKEEL_CACHE isn't set; run `make bench`")?;
         let own = std::env::current_exe()?.parent().context("this program has no folder")?.to_owned();
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        Ok(Self { folder: std::path::absolute(folder)?, own, cache: PathBuf::from(cache).join("bin/current") })
+        let sidecar = found(sidecar.into(), "run `make bench`, which builds it")?;
+        Ok(Self { folder: std::path::absolute(folder)?, sidecar, own, cache: PathBuf::from(cache).join("bin/current") })
     }
 
     /// One of this workspace.

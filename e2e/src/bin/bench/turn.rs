@@ -33,7 +33,7 @@ pub(crate) struct Turn {
 
 /// Starts the proxy, warms it up, loads it for so long, and reads its accounts.
 pub(crate) fn take(programs: &Programs, backend: &Backend, row: &Row, peer: Peer, shot: Shot) -> Result<Turn> {
-    let running = peer.start(programs, backend, row.setup)?;
+    let running = peer.start(programs, &backend.ports, row.setup)?;
     let shot = Shot { port: running.port, ..shot };
     row.load.run(programs, Shot { seconds: 1, ..shot }).context("warming up")?;
     let before = Account::read(&running, row.setup)?;
@@ -103,7 +103,7 @@ fn off(counted: f64, answered: Answered, row: &Row) -> f64 {
 /// Requests a second at half of what HAProxy can take with so many connections; 0 for loads that aren't paced.
 pub(crate) fn half_load(programs: &Programs, backend: &Backend, row: &Row) -> Result<f64> {
     let Load::Paced { connections } = row.load else { return Ok(0.0) };
-    let running = Peer::Haproxy.start(programs, backend, row.setup)?;
+    let running = Peer::Haproxy.start(programs, &backend.ports, row.setup)?;
     let full = Load::Http1 { connections, path: crate::backend::SMALL, tls: false };
     let answered = full.run(programs, Shot { port: running.port, seconds: 3, rate: 0.0 })?;
     Ok(answered.requests as f64 / answered.seconds / 2.0)

@@ -3,7 +3,7 @@
 
 use crate::backend::Backend;
 use crate::peer::evenkeel;
-use crate::process::{LOAD_CORE, Process, Programs, free_ports, pinned};
+use crate::process::{LOAD_CORE, PROXY_CORE, Process, Programs, free_ports, pinned};
 use crate::row::HTTP1;
 use anyhow::{Context, Result};
 use evenkeel_e2e::echo::summary::Summary;
@@ -77,10 +77,10 @@ fn start(programs: &Programs, backend: &Backend, weight: &Weight) -> Result<Scal
     let [admin, metrics, ports @ ..] = free_ports::<10>()?;
     let ports = ports[..evenkeel::pools_for(weight.endpoints)].to_vec();
     let pools = match weight.endpoints {
-        4 => evenkeel::pools(HTTP1, ports[0], backend, programs)?,
-        many => evenkeel::many(many, &ports, backend, programs)?,
+        4 => evenkeel::pools(programs, HTTP1, ports[0], &backend.ports)?,
+        many => evenkeel::many(programs, many, &ports, &backend.ports)?,
     };
-    let command = evenkeel::command(programs, pools, admin, metrics)?;
+    let command = evenkeel::command(pinned(PROXY_CORE, &programs.sidecar), pools, admin, metrics);
     Ok(Scale { process: Process::start(command, ports[0], &programs.log(weight.name))?, ports })
 }
 

@@ -3,7 +3,6 @@
 
 use super::client::Seen;
 use super::paced::read_answer;
-use crate::backend::SMALL;
 use anyhow::{Context, Result};
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -15,6 +14,8 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// What every connection is made with.
 pub(super) fn config(certificate: &Path) -> Result<Arc<ClientConfig>> {
@@ -55,7 +56,7 @@ fn exchange(config: &Arc<ClientConfig>, port: u16) -> Result<usize, Error> {
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut stream = StreamOwned::new(connection, socket);
-    write!(stream, "GET {SMALL} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(REQUEST)?;
     let bytes = read_answer(&mut stream)?;
     let connection = &stream.conn;
     let whole = connection.handshake_kind() == Some(HandshakeKind::Full);

@@ -2,11 +2,12 @@
 //! were due, so that a proxy that stalls can't hide it by slowing the load down.
 
 use super::client::Seen;
-use crate::backend::SMALL;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+/// In one piece: `write!` would make a system call of each part.
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n";
 /// The rest of an answer may take so long.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -17,17 +18,17 @@ pub(super) fn run(port: u16, seconds: u64, rate: f64, number: u32) -> Seen {
     let start = Instant::now();
     let end = start + Duration::from_secs(seconds);
     let mut due = start + gaps.next(rate);
-    let mut stream = None;
+    let mut connection = None;
     while due < end {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        match exchange(&mut stream, port) {
+        match exchange(&mut connection, port) {
             Ok(bytes) => {
                 seen.took_us.push(due.elapsed().as_micros().try_into().unwrap_or(u32::MAX));
                 seen.bytes += bytes as u64;
             }
             Err(_) => {
                 seen.failed += 1;
-                stream = None;
+                connection = None;
             }
         }
         due += gaps.next(rate);
@@ -35,20 +36,30 @@ pub(super) fn run(port: u16, seconds: u64, rate: f64, number: u32) -> Seen {
     seen
 }
 
-fn exchange(stream: &mut Option<TcpStream>, port: u16) -> io::Result<usize> {
-    let stream = match stream {
-        Some(stream) => stream,
-        None => stream.insert(connect(port)?),
-    };
-    write!(stream, "GET {SMALL} HTTP/1.1\r\nHost: bench\r\n\r\n")?;
-    read_answer(stream)
+fn exchange(connection: &mut Option<Connection>, port: u16) -> io::Result<usize> {
+    match connection {
+        Some(connection) => connection.exchange(),
+        None => connection.insert(Connection::open(port)?).exchange(),
+    }
 }
 
-fn connect(port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    Ok(stream)
+/// A connection that asks for the small body.
+pub(crate) struct Connection(TcpStream);
+
+impl Connection {
+    /// Opens it.
+    pub(crate) fn open(port: u16) -> io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        Ok(Self(stream))
+    }
+
+    /// One request and its answer; its length.
+    pub(crate) fn exchange(&mut self) -> io::Result<usize> {
+        self.0.write_all(REQUEST)?;
+        read_answer(&mut self.0)
+    }
 }
 
 /// Reads a 200 whose body is the backend's small one, and nothing else; its length.

@@ -1,14 +1,13 @@
 //! Envoy with one worker: its defaults but for limits, which would starve it.
 
 use super::{Downstream, Setup, Upstream, each_port, proxy};
-use crate::backend::Backend;
 use crate::process::Programs;
 use anyhow::{Result, bail};
 use std::process::Command;
 
 const TYPES: &str = "type.googleapis.com/envoy.extensions";
 
-pub(super) fn command(programs: &Programs, setup: Setup, port: u16, backend: &Backend) -> Result<Command> {
+pub(super) fn command(programs: &Programs, setup: Setup, port: u16, backends: &[u16]) -> Result<Command> {
     let codec = match setup.downstream {
         Downstream::Http1 => "HTTP1",
         Downstream::Http2 => "HTTP2",
@@ -18,14 +17,14 @@ pub(super) fn command(programs: &Programs, setup: Setup, port: u16, backend: &Ba
         Upstream::Http1 => "http_protocol_options",
         Upstream::Http2 | Upstream::Grpc => "http2_protocol_options",
     };
-    let config = programs.write("envoy.yaml", config(codec, upstream, port, backend))?;
+    let config = programs.write("envoy.yaml", config(codec, upstream, port, backends))?;
     let mut command = proxy(&programs.cached("envoy")?);
     command.arg("-c").arg(config).args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]);
     Ok(command)
 }
 
-fn config(codec: &str, upstream: &str, port: u16, backend: &Backend) -> String {
-    let endpoints = each_port(backend, |_, port| {
+fn config(codec: &str, upstream: &str, port: u16, backends: &[u16]) -> String {
+    let endpoints = each_port(backends, |_, port| {
         format!(
             "        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}
 "

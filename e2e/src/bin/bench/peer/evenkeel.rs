@@ -1,7 +1,6 @@
 //! The sidecar in the embedded mode, metrics on: a pool for a [`Setup`], or as many pools as thousands of endpoints need.
 
-use super::{Downstream, Setup, Upstream, each_port, proxy};
-use crate::backend::Backend;
+use super::{Downstream, Setup, Upstream, each_port};
 use crate::process::Programs;
 use crate::tls;
 use anyhow::Result;
@@ -12,16 +11,15 @@ use std::process::Command;
 const A_SOURCE: usize = 100;
 const A_POOL: usize = 16 * A_SOURCE;
 
-/// The sidecar with one worker.
-pub(crate) fn command(programs: &Programs, pools: PathBuf, admin: u16, metrics: u16) -> Result<Command> {
-    let mut command = proxy(&programs.own("evenkeel-sidecar")?);
+/// The sidecar with one worker: the arguments for `command`, which names its program.
+pub(crate) fn command(mut command: Command, pools: PathBuf, admin: u16, metrics: u16) -> Command {
     command.args(["run", "--workers", "1", "--pools"]).arg(pools);
     command.args(["--admin-address", &format!("127.0.0.1:{admin}"), "--metrics-address", &format!("127.0.0.1:{metrics}")]);
-    Ok(command)
+    command
 }
 
 /// The file with the one pool that the setup asks for.
-pub(crate) fn pools(setup: Setup, port: u16, backend: &Backend, programs: &Programs) -> Result<PathBuf> {
+pub(crate) fn pools(programs: &Programs, setup: Setup, port: u16, backends: &[u16]) -> Result<PathBuf> {
     let protocol = match setup.downstream {
         Downstream::Tcp => "TCP",
         Downstream::Http1 | Downstream::Http2 | Downstream::Tls => "HTTP",
@@ -38,20 +36,20 @@ pub(crate) fn pools(setup: Setup, port: u16, backend: &Backend, programs: &Progr
         Upstream::Http2 => "  upstream: {protocol: HTTP2}\n",
     };
     let listener = format!("{{name: bench, port: {port}, protocol: {protocol}{tls}}}");
-    let endpoints = each_port(backend, |_, port| endpoint("127.0.0.1", port));
+    let endpoints = each_port(backends, |_, port| endpoint("127.0.0.1", port));
     let source = format!("    - name: backends\n      static:\n        endpoints:\n{endpoints}");
     programs.write("pool.yaml", pool("bench", &listener, &source) + upstream)
 }
 
 /// A file with `count` endpoints on as many loopback addresses, least connections, in pools as large as they may be; one port
 /// each.
-pub(crate) fn many(count: usize, ports: &[u16], backend: &Backend, programs: &Programs) -> Result<PathBuf> {
+pub(crate) fn many(programs: &Programs, count: usize, ports: &[u16], backends: &[u16]) -> Result<PathBuf> {
     let all: Vec<usize> = (0..count).collect();
     let documents = all.chunks(A_POOL).zip(ports).enumerate().map(|(number, (ids, port))| {
         let sources: String = ids
             .chunks(A_SOURCE)
             .map(|ids| {
-                let endpoints: String = ids.iter().map(|id| endpoint(&address(*id), backend.ports[id % 4])).collect();
+                let endpoints: String = ids.iter().map(|id| endpoint(&address(*id), backends[id % backends.len()])).collect();
                 format!("    - name: s{}\n      static:\n        endpoints:\n{endpoints}", ids[0])
             })
             .collect();

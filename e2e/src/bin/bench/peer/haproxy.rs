@@ -1,13 +1,12 @@
 //! HAProxy: pools of idle connections as large as they may become, splice where bytes pass.
 
 use super::{Downstream, Setup, Upstream, each_port, proxy};
-use crate::backend::Backend;
 use crate::process::Programs;
 use crate::tls;
 use anyhow::Result;
 use std::process::Command;
 
-pub(super) fn command(programs: &Programs, setup: Setup, port: u16, backend: &Backend) -> Result<Command> {
+pub(super) fn command(programs: &Programs, setup: Setup, port: u16, backends: &[u16]) -> Result<Command> {
     let bind = match setup.downstream {
         Downstream::Http1 | Downstream::Tcp => String::new(),
         Downstream::Http2 => " proto h2".into(),
@@ -16,13 +15,13 @@ pub(super) fn command(programs: &Programs, setup: Setup, port: u16, backend: &Ba
             format!(" ssl crt {} alpn http/1.1 ssl-min-ver TLSv1.3 curves X25519 no-tls-tickets", pem.display())
         }
     };
-    let config = programs.write("haproxy.cfg", config(setup, port, &bind, backend))?;
+    let config = programs.write("haproxy.cfg", config(setup, port, &bind, backends))?;
     let mut command = proxy(&programs.cached("haproxy")?);
     command.arg("-db").arg("-f").arg(config);
     Ok(command)
 }
 
-fn config(setup: Setup, port: u16, bind: &str, backend: &Backend) -> String {
+fn config(setup: Setup, port: u16, bind: &str, backends: &[u16]) -> String {
     let mode = match setup.downstream {
         Downstream::Tcp => "mode tcp\n  option splice-auto",
         _ => "mode http\n  option http-keep-alive\n  http-reuse always",
@@ -31,7 +30,7 @@ fn config(setup: Setup, port: u16, bind: &str, backend: &Backend) -> String {
         Upstream::Http1 => "",
         Upstream::Http2 | Upstream::Grpc => " proto h2",
     };
-    let servers = each_port(backend, |at, port| format!("  server s{at} 127.0.0.1:{port}{proto} pool-max-conn 10000\n"));
+    let servers = each_port(backends, |at, port| format!("  server s{at} 127.0.0.1:{port}{proto} pool-max-conn 10000\n"));
     format!(
         "global
   nbthread 1

@@ -1,13 +1,13 @@
 //! NGINX in front of the backend's NGINX: HTTP/1.1 on both sides.
 
 use super::{each_port, proxy};
-use crate::backend::{Backend, nginx_config};
+use crate::backend::nginx_config;
 use crate::process::Programs;
 use anyhow::Result;
 use std::process::Command;
 
-pub(super) fn command(programs: &Programs, port: u16, backend: &Backend) -> Result<Command> {
-    let servers = each_port(backend, |_, port| format!("    server 127.0.0.1:{port};\n"));
+pub(super) fn command(programs: &Programs, port: u16, backends: &[u16]) -> Result<Command> {
+    let servers = each_port(backends, |_, port| format!("    server 127.0.0.1:{port};\n"));
     let http = format!(
         "upstream pool {{
     least_conn;
