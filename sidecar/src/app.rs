@@ -9,6 +9,7 @@ use crate::listen::Ports;
 use crate::metrics::{Exporter, Registry, Sources};
 use crate::status::Status;
 use crate::table::Table;
+use crate::tls::Files;
 use crate::worker::{self, Shared};
 use crate::{admin, listen};
 use arc_swap::ArcSwap;
@@ -115,6 +116,7 @@ pub struct Bound {
     drain_timeout: Duration,
     pages: Pages,
     plane: Plane,
+    tls: Arc<Files>,
 }
 
 struct Pages {
@@ -155,6 +157,7 @@ pub async fn start(config: Config) -> Result<Bound, StartError> {
     let rules = Rules { addresses, excluded, own, zone, identity, seed: rng.next_u64() };
     let status = Arc::new(Status::new(waits_for));
     let mut control = Control::new(table.clone(), registry.clone(), ports, rules);
+    let tls = control.tls().clone();
     let (reload, reloads) = mpsc::channel(1);
     let plane = match source {
         Source::Files(files) => {
@@ -164,7 +167,7 @@ pub async fn start(config: Config) -> Result<Bound, StartError> {
         }
         Source::Feed(settings) => Plane::Feed(Box::new(Follower::new(*settings, control, status.clone(), rng.next_u64()))),
     };
-    let exporter = Exporter::new(Sources { table: table.clone(), registry, status: status.clone() });
+    let exporter = Exporter::new(Sources { table: table.clone(), registry, status: status.clone(), tls: tls.clone() });
     Ok(Bound {
         admin: admin.1,
         metrics: metrics.1,
@@ -176,6 +179,7 @@ pub async fn start(config: Config) -> Result<Bound, StartError> {
             metrics: (metrics.0, admin::metrics_and_probes(exporter, status)),
         },
         plane,
+        tls,
     })
 }
 
@@ -202,9 +206,9 @@ async fn bind(flag: &'static str, address: SocketAddr) -> Result<(TcpListener, S
 impl Bound {
     /// Runs until `stop` ends, then goes on until nobody is connected any more.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
-        let Self { lifecycle, drain_timeout, pages, plane, .. } = self;
+        let Self { lifecycle, drain_timeout, pages, plane, tls, .. } = self;
         let serving = async {
-            tokio::join!(serve(pages.admin), serve(pages.metrics), plane.run());
+            tokio::join!(serve(pages.admin), serve(pages.metrics), plane.run(), tls.watch());
         };
         let ending = async {
             stop.await;

@@ -10,6 +10,7 @@ pub mod refusal;
 use crate::listen::Ports;
 use crate::metrics::Registry;
 use crate::table::{Member, PoolEntry, Table, may_share, shared_name};
+use crate::tls::{Files, PoolTls};
 use arc_swap::ArcSwap;
 use evenkeel_balance::{Book, Health, Loads};
 use evenkeel_plan::{Mode, address};
@@ -17,7 +18,7 @@ use evenkeel_wire::{self as wire, Policy, PoolName, Transport, TransportPort};
 use refusal::Refusal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// The most endpoints of a pool.
 pub(crate) const MAX_ENDPOINTS: usize = 20_000;
@@ -38,6 +39,8 @@ pub(crate) struct Control {
     table: Arc<ArcSwap<Table>>,
     registry: Arc<Registry>,
     ports: Ports,
+    /// What TLS is made of.
+    tls: Arc<Files>,
     pub(crate) rules: Rules,
     pools: BTreeMap<PoolName, InUse>,
     /// Of the whole process: what an endpoint gets through one pool weighs in all (ADR 4).
@@ -78,8 +81,13 @@ struct InUse {
 
 impl Control {
     pub(crate) fn new(table: Arc<ArcSwap<Table>>, registry: Arc<Registry>, ports: Ports, rules: Rules) -> Self {
-        let (pools, loads) = (BTreeMap::new(), Arc::new(Loads::new()));
-        Self { table, registry, ports, rules, pools, loads, claimed: BTreeSet::new(), left_out: BTreeSet::new() }
+        let (pools, loads, tls) = (BTreeMap::new(), Arc::new(Loads::new()), Arc::default());
+        Self { table, registry, ports, tls, rules, pools, loads, claimed: BTreeSet::new(), left_out: BTreeSet::new() }
+    }
+
+    /// The files of all pools in use; somebody has to look at them.
+    pub(crate) fn tls(&self) -> &Arc<Files> {
+        &self.tls
     }
 
     /// Puts a pool into use, or says why not and changes nothing.
@@ -247,6 +255,9 @@ impl Control {
     fn build(&self, incoming: &Incoming) -> Result<(PoolName, InUse), Refusal> {
         let Incoming { name, revision, policy, endpoints } = incoming;
         let before = self.pools.get(name);
+        // The first, as it is refused more often than the rest.
+        let tls = PoolTls::new(policy, self.listeners(policy), &self.tls, SystemTime::now())
+            .map_err(|(of, source)| Refusal::Tls { of, source })?;
         let metrics = self.registry.pool(name);
         let floor: BTreeMap<_, _> = endpoints.iter().map(|endpoint| (endpoint.id.clone(), endpoint.health)).collect();
         let failing = before.map(|before| before.still_failing(policy, endpoints)).unwrap_or_default();
@@ -274,7 +285,7 @@ impl Control {
             Some(before) => entry.with_capacity(before.entry.capacity().clone()),
             None => entry,
         };
-        Ok((name.clone(), InUse { book, entry: Arc::new(entry), members, floor, failing }))
+        Ok((name.clone(), InUse { book, entry: Arc::new(entry.with_tls(tls)), members, floor, failing }))
     }
 
     fn publish(&mut self) {

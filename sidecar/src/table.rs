@@ -4,6 +4,7 @@
 use crate::metrics::{EndpointSeries, PoolMetrics};
 use crate::proxy::attempt::Chosen;
 use crate::proxy::capacity::{Capacity, Connections};
+use crate::tls::{Acceptor, PoolTls};
 use crate::worker::Worker;
 use evenkeel_balance::{Endpoint, Outcome, Transition};
 use evenkeel_wire::{Limits, Listener, Policy, PoolName, Protocol, TransportPort};
@@ -26,6 +27,9 @@ pub(crate) struct Table {
 pub(crate) struct Route {
     /// What is asked of a connection there.
     pub(crate) listener: Arc<Listener>,
+    /// What ends TLS there; there if the listener says that it ends.
+    #[allow(dead_code, reason = "the accept path comes to it")]
+    pub(crate) acceptor: Option<Arc<Acceptor>>,
     /// The pool behind it.
     pub(crate) pool: Arc<PoolEntry>,
 }
@@ -42,6 +46,7 @@ pub(crate) struct PoolEntry {
     metrics: Arc<PoolMetrics>,
     capacity: Arc<Capacity>,
     limited: bool,
+    tls: PoolTls,
 }
 
 /// An endpoint as a member of one pool; lives as long as it stays in the pool's list, whatever else changes.
@@ -63,7 +68,8 @@ impl Table {
             for listener in pool.policy.listeners.iter().filter(|listener| open(listener.transport_port())) {
                 let there = routes.entry(listener.transport_port()).or_default();
                 if there.iter().all(|route| may_share(&route.listener, listener)) {
-                    there.push(Route { listener: Arc::new(listener.clone()), pool: pool.clone() });
+                    let acceptor = pool.tls.acceptor(listener.port).cloned();
+                    there.push(Route { listener: Arc::new(listener.clone()), acceptor, pool: pool.clone() });
                 }
             }
         }
@@ -145,7 +151,18 @@ impl PoolEntry {
         } = policy.limits;
         let limits = [max_parallel_requests_per_endpoint, max_parallel_requests, max_connections_per_endpoint, max_connections];
         let limited = limits.iter().any(Option::is_some);
-        Self { name, label, revision, policy, balance, members, metrics, capacity: Arc::default(), limited }
+        Self {
+            name,
+            label,
+            revision,
+            policy,
+            balance,
+            members,
+            metrics,
+            capacity: Arc::default(),
+            limited,
+            tls: PoolTls::default(),
+        }
     }
 
     /// As the next revision of one that had this in use.
@@ -153,12 +170,17 @@ impl PoolEntry {
         Self { capacity, ..self }
     }
 
+    /// The same pool with the TLS that its policy asks for.
+    pub(crate) fn with_tls(self, tls: PoolTls) -> Self {
+        Self { tls, ..self }
+    }
+
     /// The same pool with another way to choose among the same endpoints.
     pub(crate) fn with_balance(&self, balance: evenkeel_balance::Pool) -> Self {
-        let Self { name, label, revision, policy, balance: _, members, metrics, capacity, limited } = self;
+        let Self { name, label, revision, policy, balance: _, members, metrics, capacity, limited, tls } = self;
         let (name, label, policy, members) = (name.clone(), label.clone(), policy.clone(), members.clone());
-        let (metrics, capacity) = (metrics.clone(), capacity.clone());
-        Self { name, label, revision: *revision, policy, balance, members, metrics, capacity, limited: *limited }
+        let (metrics, capacity, tls) = (metrics.clone(), capacity.clone(), tls.clone());
+        Self { name, label, revision: *revision, policy, balance, members, metrics, capacity, limited: *limited, tls }
     }
 
     /// Its name.
@@ -184,6 +206,12 @@ impl PoolEntry {
     /// Its endpoints and how one is chosen.
     pub(crate) fn balance(&self) -> &evenkeel_balance::Pool {
         &self.balance
+    }
+
+    /// The TLS that its policy asks for.
+    #[allow(dead_code, reason = "the connect path comes to it")]
+    pub(crate) fn tls(&self) -> &PoolTls {
+        &self.tls
     }
 
     /// Its counts.

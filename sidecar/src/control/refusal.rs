@@ -1,5 +1,6 @@
 //! Why a pool isn't put into use. The text goes to the operator, and to people: it names the thing and what to do.
 
+use crate::tls::TlsRefusal;
 use evenkeel_balance::BuildError;
 use evenkeel_wire::{PoolName, TransportPort};
 use std::net::IpAddr;
@@ -88,6 +89,14 @@ pub enum Refusal {
         /// Why not.
         source: std::io::Error,
     },
+    /// What TLS would be made of isn't usable.
+    #[error("{of}: {source}")]
+    Tls {
+        /// The listener, or the field.
+        of: String,
+        /// Why not.
+        source: TlsRefusal,
+    },
     /// Its text isn't understood.
     #[error("{0}")]
     NotUnderstood(String),
@@ -108,9 +117,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the same revision may be fine a moment later: somebody else has its port.
+    /// Whether the same revision may be fine a moment later: somebody else has its port, or a file isn't what it will be.
     pub(crate) fn may_pass(&self) -> bool {
-        self.is_of_a_pool() || matches!(self, Self::Listen { .. })
+        self.is_of_a_pool() || matches!(self, Self::Listen { .. } | Self::Tls { .. })
     }
 
     /// Whether another pool of this sidecar has its port or its hostname, and may give it up to this one.

@@ -8,6 +8,7 @@ use crate::proxy::flag::{Flag, Retried};
 use crate::proxy::turned_away::TurnedAway;
 use crate::status::Status;
 use crate::table::{Member, Table};
+use crate::tls::Files;
 use arc_swap::ArcSwap;
 use evenkeel_balance::{Ejection, Health};
 use prometheus_client::collector::Collector;
@@ -29,6 +30,7 @@ pub(crate) struct Sources {
     pub(crate) table: Arc<ArcSwap<Table>>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) status: Arc<Status>,
+    pub(crate) tls: Arc<Files>,
 }
 
 impl fmt::Debug for Sources {
@@ -105,6 +107,7 @@ impl Collector for Sources {
         }
         encode_connections(&mut encoder, &pools)?;
         self.encode_endpoints(&mut encoder)?;
+        self.encode_files(&mut encoder)?;
         self.encode_process(&mut encoder)
     }
 }
@@ -199,6 +202,22 @@ impl Sources {
                 let labels = [("pool", pool.label()), ("endpoint", pool.member(endpoint).label())];
                 family.encode_family(&labels)?.encode_gauge(&(f64::from(stand.weight) / 100.0))?;
             }
+        }
+        Ok(())
+    }
+
+    fn encode_files(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let files = self.tls.shown();
+        let help = "When the certificate in use ends, in seconds since 1970";
+        let name = "evenkeel_certificate_not_after_seconds";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (file, not_after) in files.iter().filter_map(|shown| Some((shown.file.as_str(), shown.not_after?))) {
+            family.encode_family(&[("file", file)])?.encode_gauge(&not_after)?;
+        }
+        let help = "Changes of certificates and authorities that aren't used, by why";
+        let mut family = encoder.encode_descriptor("evenkeel_certificate_refused", help, None, MetricType::Counter)?;
+        for (file, reason, count) in files.iter().flat_map(|shown| shown.refused.iter().map(|(why, n)| (&shown.file, *why, *n))) {
+            counter(family.encode_family(&[("file", file.as_str()), ("reason", reason)])?, count)?;
         }
         Ok(())
     }
