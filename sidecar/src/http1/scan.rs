@@ -23,7 +23,7 @@ pub(crate) fn find_control(buf: &[u8], from: usize) -> Option<usize> {
 }
 
 /// Whether `b` may be part of a token (RFC 9110, 5.6.2).
-pub(crate) fn is_token(b: u8) -> bool {
+pub(crate) const fn is_token(b: u8) -> bool {
     TOKEN[b as usize]
 }
 

@@ -4,8 +4,17 @@
 // Until the socket side uses all of it.
 #![allow(dead_code, unused_imports)]
 
+mod budget;
 mod connection;
+mod control;
 pub(crate) mod fault;
+mod frame;
+mod head;
+mod hpack;
+mod receive;
+mod send;
+mod settings;
+mod stream;
 
 pub(crate) use connection::Connection;
 pub(crate) use fault::{Code, Fatal, Reason, StreamFault};

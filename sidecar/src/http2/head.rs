@@ -1,0 +1,417 @@
+//! A head on its way from fields to HTTP/1.1 text, or trailers to lines: judges each field, puts the start line and Host
+//! first, joins cookie crumbs, and bounds it all. What is wrong is kept for the end, since the block's table goes on.
+
+use super::StreamFault;
+use super::hpack::Kind;
+use crate::http1::connection::is_head_only;
+use crate::http1::request::read_length;
+use crate::http1::{MAX_FIELDS, MAX_HEAD, scan, write};
+use std::ops::Range;
+
+/// Room in a head for what is written at its end.
+const RESERVED: usize = 64;
+
+/// What a block is read as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// The head of a request.
+    Request,
+    /// The head of an answer.
+    Response { to_head: bool },
+    /// Trailers of either.
+    Trailers,
+    /// Nothing: the stream is of no interest any more, only the table is.
+    Ignored,
+}
+
+/// What is known of a line that has been judged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line {
+    pub(super) kind: Kind,
+    /// The name's length.
+    pub(super) name: u16,
+    /// Whether the value is text without whitespace around it.
+    pub(super) is_text: bool,
+}
+
+/// What a finished head says beyond its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Summary {
+    /// Of an answer; 0 of others.
+    pub(super) status: u16,
+    /// What `content-length` says.
+    pub(super) length: Option<u64>,
+}
+
+/// Why a head isn't handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// Over `MAX_HEAD` or `MAX_FIELDS`.
+    TooLarge,
+    /// A rule is broken.
+    Fault(StreamFault),
+}
+
+/// The head that is being read, and then its text; reused from head to head.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// The lines so far; the one that is being read stands at the end.
+    text: Vec<u8>,
+    /// Values that come before the lines, or after them.
+    pseudo: Vec<u8>,
+    cookies: Vec<u8>,
+    /// A line that moves from the end of `text` to its place.
+    moving: Vec<u8>,
+    shape: Shape,
+    method: Option<Range<usize>>,
+    path: Option<Range<usize>>,
+    authority: Option<Range<usize>>,
+    has_scheme: bool,
+    has_host: bool,
+    started: bool,
+    status: u16,
+    length: Option<u64>,
+    lines: usize,
+    unfit: Option<Unfit>,
+}
+
+impl Head {
+    /// Without memory of its own yet.
+    pub(super) fn new() -> Self {
+        Self {
+            text: Vec::new(),
+            pseudo: Vec::new(),
+            cookies: Vec::new(),
+            moving: Vec::new(),
+            shape: Shape::Ignored,
+            method: None,
+            path: None,
+            authority: None,
+            has_scheme: false,
+            has_host: false,
+            started: false,
+            status: 0,
+            length: None,
+            lines: 0,
+            unfit: None,
+        }
+    }
+
+    /// The text that was read last.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Starts anew.
+    pub(super) fn begin(&mut self, shape: Shape) {
+        self.text.clear();
+        self.pseudo.clear();
+        self.cookies.clear();
+        self.shape = shape;
+        (self.method, self.path, self.authority) = (None, None, None);
+        (self.has_scheme, self.has_host) = (false, false);
+        self.started = false;
+        (self.status, self.length, self.lines) = (0, None, 0);
+        self.unfit = None;
+    }
+
+    /// Gives back buffers that have grown beyond `kept` bytes.
+    pub(super) fn trim(&mut self, kept: usize) {
+        for buffer in [&mut self.text, &mut self.pseudo, &mut self.cookies, &mut self.moving] {
+            if buffer.capacity() > kept {
+                *buffer = Vec::new();
+            }
+        }
+    }
+
+    /// Where the next line starts.
+    pub(super) fn line_start(&self) -> usize {
+        self.text.len()
+    }
+
+    /// The text, to write a line at its end.
+    pub(super) fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.text
+    }
+
+    /// Judges the line of `kind` at `start`, `name: value`, and ends it.
+    pub(super) fn judge(&mut self, kind: Kind, start: usize, name: usize) -> Line {
+        let is_text = is_text(&self.text[start + name + 2..]);
+        self.text.extend_from_slice(b"\r\n");
+        // A name too long to be counted is too long for the table and the head, too.
+        Line { kind, name: u16::try_from(name).unwrap_or(u16::MAX), is_text }
+    }
+
+    /// The line at `start` is whole: it stays there or is put where it belongs.
+    pub(super) fn settle(&mut self, start: usize, line: Line) {
+        if line.kind == Kind::Other && line.is_text && self.started && self.is_plain() {
+            self.lines += 1;
+            return self.check_size(self.text.len());
+        }
+        if self.shape != Shape::Ignored && self.unfit.is_none() {
+            let mut moving = std::mem::take(&mut self.moving);
+            moving.clear();
+            moving.extend_from_slice(&self.text[start..]);
+            self.text.truncate(start);
+            self.field(&moving, line);
+            self.moving = moving;
+        } else {
+            self.text.truncate(start);
+        }
+    }
+
+    /// The same as a line that has been judged before.
+    pub(super) fn repeat(&mut self, text: &[u8], line: Line) {
+        if !(line.kind == Kind::Other && line.is_text && self.started && self.is_plain()) {
+            return self.field(text, line);
+        }
+        self.push(text);
+    }
+
+    /// A field of the static table.
+    pub(super) fn static_field(&mut self, kind: Kind, name: &[u8], value: &[u8]) {
+        if is_pseudo(kind) {
+            return self.pseudo(kind, value);
+        }
+        let start = self.line_start();
+        for part in [name, b": ", value, b"\r\n"] {
+            self.text.extend_from_slice(part);
+        }
+        self.settle(start, Line { kind, name: name.len() as u16, is_text: true });
+    }
+
+    /// The head is whole: its text ends with an empty line, trailers don't. `end`: no body follows.
+    pub(super) fn finish(&mut self, end: bool) -> Result<Summary, Unfit> {
+        if !self.started {
+            self.start();
+        }
+        if let Shape::Request | Shape::Response { .. } = self.shape {
+            self.write_end(end);
+        }
+        match self.unfit {
+            Some(unfit) => Err(unfit),
+            None => Ok(Summary { status: self.status, length: self.length }),
+        }
+    }
+
+    /// Whether lines of names without meaning can be taken as they are.
+    fn is_plain(&self) -> bool {
+        self.unfit.is_none() && matches!(self.shape, Shape::Request | Shape::Response { .. })
+    }
+
+    fn fail(&mut self, fault: StreamFault) {
+        self.unfit.get_or_insert(Unfit::Fault(fault));
+    }
+
+    fn check_size(&mut self, length: usize) {
+        if length + self.cookies.len() + RESERVED > MAX_HEAD || self.lines > MAX_FIELDS {
+            self.unfit.get_or_insert(Unfit::TooLarge);
+        }
+    }
+
+    fn push(&mut self, text: &[u8]) {
+        self.lines += 1;
+        self.check_size(self.text.len() + text.len());
+        if self.unfit.is_none() {
+            self.text.extend_from_slice(text);
+        }
+    }
+
+    fn field(&mut self, text: &[u8], line: Line) {
+        if self.shape == Shape::Ignored || self.unfit.is_some() {
+            return;
+        }
+        match line.kind {
+            Kind::UnknownPseudo => return self.fail(StreamFault::PseudoHeader),
+            Kind::Invalid => return self.fail(StreamFault::HeaderName),
+            Kind::Connection => return self.fail(StreamFault::ConnectionHeader),
+            _ if !line.is_text => return self.fail(StreamFault::HeaderValue),
+            _ => {}
+        }
+        let name = usize::from(line.name);
+        let value = &text[name + 2..text.len() - 2];
+        if is_pseudo(line.kind) {
+            return self.pseudo(line.kind, value);
+        }
+        if self.shape == Shape::Trailers {
+            return match is_head_only(&text[..name]) {
+                true => self.fail(StreamFault::Trailers),
+                false => self.push(text),
+            };
+        }
+        if !self.started {
+            self.start();
+        }
+        match (line.kind, self.shape) {
+            (Kind::Cookie, Shape::Request) => self.cookie(value),
+            (Kind::Host, Shape::Request) => self.host(text, value),
+            (Kind::ContentLength, _) => self.content_length(text, value),
+            (Kind::Te, Shape::Request) if value.eq_ignore_ascii_case(b"trailers") => self.push(text),
+            (Kind::Te, _) => self.fail(StreamFault::ConnectionHeader),
+            _ => self.push(text),
+        }
+    }
+
+    fn pseudo(&mut self, kind: Kind, value: &[u8]) {
+        let start = self.pseudo.len();
+        let range = start..start + value.len();
+        let place = match (kind, self.shape) {
+            (_, Shape::Ignored) => return,
+            _ if self.started => return self.fail(StreamFault::PseudoHeader),
+            (Kind::Status, Shape::Response { .. }) => return self.read_status(value),
+            (Kind::Scheme, Shape::Request) => {
+                let fits = value.eq_ignore_ascii_case(b"http") || value.eq_ignore_ascii_case(b"https");
+                return match fits && !std::mem::replace(&mut self.has_scheme, true) {
+                    true => {}
+                    false => self.fail(StreamFault::PseudoHeader),
+                };
+            }
+            (Kind::Method, Shape::Request) => &mut self.method,
+            (Kind::Path, Shape::Request) => &mut self.path,
+            (Kind::Authority, Shape::Request) => &mut self.authority,
+            _ => return self.fail(StreamFault::PseudoHeader),
+        };
+        if place.replace(range).is_some() {
+            return self.fail(StreamFault::PseudoHeader);
+        }
+        self.check_size(start + value.len());
+        if self.unfit.is_none() {
+            self.pseudo.extend_from_slice(value);
+        }
+    }
+
+    fn read_status(&mut self, value: &[u8]) {
+        let digits = value.len() == 3 && value.iter().all(u8::is_ascii_digit);
+        let status = value.iter().take(3).fold(0, |n, b| n * 10 + u16::from(b.wrapping_sub(b'0')));
+        match () {
+            () if self.status != 0 => self.fail(StreamFault::PseudoHeader),
+            () if !digits || status < 100 || status == 101 => self.fail(StreamFault::Status),
+            () => self.status = status,
+        }
+    }
+
+    /// Writes the start line, and Host, as soon as all pseudo-headers must be known.
+    fn start(&mut self) {
+        self.started = true;
+        match self.shape {
+            Shape::Ignored | Shape::Trailers => {}
+            Shape::Response { .. } if self.status == 0 => self.fail(StreamFault::PseudoHeader),
+            Shape::Response { .. } => {
+                self.text.extend_from_slice(b"HTTP/1.1 ");
+                write::decimal(&mut self.text, u64::from(self.status));
+                self.text.extend_from_slice(b"\r\n");
+            }
+            Shape::Request => {
+                if self.write_request_line().is_none() {
+                    self.fail(StreamFault::PseudoHeader);
+                }
+            }
+        }
+    }
+
+    /// None: a pseudo-header is missing or of no proper form (RFC 9113, 8.3.1 and 8.5).
+    fn write_request_line(&mut self) -> Option<()> {
+        let Self { text, pseudo, method, path, authority, has_scheme, .. } = self;
+        let method = &pseudo[method.clone()?];
+        let authority = authority.clone().map(|range| &pseudo[range]);
+        let target = match method {
+            b"CONNECT" if path.is_some() || *has_scheme => return None,
+            b"CONNECT" => authority?,
+            _ if !*has_scheme => return None,
+            _ => &pseudo[path.clone()?],
+        };
+        let in_form = target.starts_with(b"/") || method == b"CONNECT" || (target == b"*" && method == b"OPTIONS");
+        if !in_form || target.contains(&b' ') || target.contains(&b'\t') || !scan::is_token_text(method) {
+            return None;
+        }
+        for part in [method, b" ", target, b" HTTP/1.1\r\n"] {
+            text.extend_from_slice(part);
+        }
+        if let Some(authority) = authority {
+            for part in [b"Host: ", authority, b"\r\n"] {
+                text.extend_from_slice(part);
+            }
+            self.lines += 1;
+        }
+        self.check_size(self.text.len());
+        Some(())
+    }
+
+    /// Crumbs are joined for HTTP/1 (RFC 9113, 8.2.3).
+    fn cookie(&mut self, value: &[u8]) {
+        if !self.cookies.is_empty() {
+            self.cookies.extend_from_slice(b"; ");
+        }
+        self.check_size(self.text.len() + value.len());
+        if self.unfit.is_none() {
+            self.cookies.extend_from_slice(value);
+        }
+    }
+
+    fn host(&mut self, text: &[u8], value: &[u8]) {
+        let authority = self.authority.clone().map(|range| &self.pseudo[range]);
+        let differs = authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(value));
+        let repeated = std::mem::replace(&mut self.has_host, true);
+        match authority {
+            _ if differs || repeated => self.fail(StreamFault::HostDiffers),
+            Some(_) => {}
+            None => self.push(text),
+        }
+    }
+
+    fn content_length(&mut self, text: &[u8], value: &[u8]) {
+        let same_again = matches!(self.shape, Shape::Response { .. });
+        match (read_length(value), self.length) {
+            (Ok(length), None) => {
+                self.length = Some(length);
+                self.push(text);
+            }
+            (Ok(length), Some(other)) if same_again && length == other => {}
+            _ => self.fail(StreamFault::ContentLength),
+        }
+    }
+
+    /// The cookies, the framing that HTTP/1 needs said, and the empty line. [`RESERVED`] has kept room.
+    fn write_end(&mut self, end: bool) {
+        let Self { text, cookies, shape, status, length, .. } = self;
+        if !cookies.is_empty() {
+            for part in [b"cookie: ", cookies.as_slice(), b"\r\n"] {
+                text.extend_from_slice(part);
+            }
+        }
+        let may_have_body = match shape {
+            Shape::Response { to_head } => !(*to_head || *status < 200 || matches!(status, 204 | 304)),
+            _ => true,
+        };
+        text.extend_from_slice(match (length, end) {
+            (Some(_), _) => b"\r\n",
+            _ if !may_have_body => b"\r\n",
+            (None, false) => b"Transfer-Encoding: chunked\r\n\r\n",
+            (None, true) if *shape == Shape::Request => b"\r\n",
+            (None, true) => b"Content-Length: 0\r\n\r\n".as_slice(),
+        });
+        if *status != 0 && *status < 200 && end {
+            self.fail(StreamFault::Status);
+        }
+    }
+}
+
+fn is_pseudo(kind: Kind) -> bool {
+    matches!(kind, Kind::Method | Kind::Scheme | Kind::Path | Kind::Authority | Kind::Status)
+}
+
+/// No controls but tabs, no whitespace at the ends (RFC 9113, 8.2.1).
+fn is_text(value: &[u8]) -> bool {
+    let is_blank = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
+    if is_blank(value.first()) || is_blank(value.last()) {
+        return false;
+    }
+    let mut from = 0;
+    while let Some(at) = scan::find_control(value, from) {
+        if value[at] != b'\t' {
+            return false;
+        }
+        from = at + 1;
+    }
+    true
+}
