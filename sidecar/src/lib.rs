@@ -11,7 +11,6 @@ pub mod lifecycle;
 mod listen;
 mod metrics;
 mod proxy;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the setting that uses it comes with the policy"))]
 mod proxy_protocol;
 mod status;
 mod stream;

@@ -1,9 +1,12 @@
 //! The data path: accept → match → pool → pick → connect → forward → record. Everything before connect is pure.
 //! Here: accept and match.
 
+mod announced;
 pub(crate) mod attempt;
 #[allow(dead_code, reason = "its callers come with the queue")]
 pub(crate) mod capacity;
+#[cfg(test)]
+mod fixture;
 pub(crate) mod flag;
 pub(crate) mod http;
 #[allow(dead_code, reason = "its callers come with the limits")]
@@ -15,6 +18,7 @@ pub(crate) mod turned_away;
 
 use crate::listen::{Slot, Slots};
 use crate::proxy::turned_away::Caller;
+use crate::proxy_protocol::Addresses;
 use crate::worker::Worker;
 use evenkeel_wire::Protocol;
 use std::io;
@@ -62,9 +66,21 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u1
     let _ = stream.set_nodelay(true);
     // The port may have closed between accept and here: then the connection ends as if refused.
     let Some(route) = worker.table().route(port).cloned() else { return tcp::reset(&stream) };
+    let Ok(destination) = stream.local_addr() else { return };
+    let own = Addresses { source: peer, destination };
+    let addresses = match &route.listener.proxy_protocol {
+        None => own,
+        Some(asked) => match announced::receive(&worker, &stream, own, asked).await {
+            Ok(addresses) => addresses,
+            Err(announced::Refused { reason, detail }) => {
+                turned_away::note(&worker, &route.pool, Caller { port, peer }, reason, detail);
+                return tcp::reset(&stream);
+            }
+        },
+    };
     match route.listener.protocol {
-        Protocol::Tcp => tcp::serve(worker, stream, peer, route.pool).await,
-        Protocol::Http => http::serve(worker, stream.into(), Caller { port, peer }, route.pool).await,
+        Protocol::Tcp => tcp::serve(worker, stream.into(), addresses, route.pool).await,
+        Protocol::Http => http::serve(worker, stream.into(), Caller { port, peer: addresses.source }, route.pool).await,
         Protocol::Tls | Protocol::Udp => tcp::reset(&stream),
     }
 }
@@ -73,8 +89,9 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u1
 mod tests {
     use super::*;
     use crate::worker::Shared;
+    use evenkeel_wire::{Listener, Policy, ProxyProtocolIn, ProxyVersion};
     use std::sync::Arc;
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::Semaphore;
 
     /// On one thread, as a worker does.
@@ -90,6 +107,52 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         tokio::task::spawn_local(accept(Rc::new(Worker::new(0, shared, 7)), listener, address.port(), slots));
         TcpStream::connect(address).await.expect("connects")
+    }
+
+    /// A port of a pool with one endpoint; its listener takes PROXY headers from loopback, and its endpoint is sent them.
+    async fn begin_announcing(protocol: Protocol, sent: ProxyVersion) -> (TcpListener, std::net::SocketAddr) {
+        let (server, listener) = tokio::join!(TcpListener::bind("127.0.0.1:0"), TcpListener::bind("127.0.0.1:0"));
+        let (server, listener) = (server.expect("a free port"), listener.expect("a free port"));
+        let address = listener.local_addr().expect("an address");
+        let trusted = vec!["127.0.0.0/8".parse().expect("a network")];
+        let listens =
+            Listener { proxy_protocol: Some(ProxyProtocolIn { trusted }), ..Listener::new("a", address.port(), protocol) };
+        let mut policy = Policy { listeners: vec![listens], ..crate::control::tests::policy() };
+        policy.upstream.proxy_protocol = Some(sent);
+        let fixture = fixture::Fixture::new(policy, &[server.local_addr().expect("an address")]);
+        let slots = Slots::new(Arc::new(Semaphore::new(9)));
+        tokio::task::spawn_local(accept(Rc::new(fixture.worker()), listener, address.port(), slots));
+        (server, address)
+    }
+
+    const LINE: &str = "PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n";
+
+    #[test]
+    fn whose_connection_it_is_comes_first_and_is_passed_on_first() {
+        run(async {
+            let (server, address) = begin_announcing(Protocol::Tcp, ProxyVersion::V1).await;
+            let mut client = TcpStream::connect(address).await.expect("connects");
+            client.write_all(format!("{LINE}hello").as_bytes()).await.expect("is sent");
+            let (mut upstream, _) = server.accept().await.expect("a connection");
+            let mut read = vec![0; LINE.len() + 5];
+            upstream.read_exact(&mut read).await.expect("all of it");
+            assert_eq!(String::from_utf8_lossy(&read), format!("{LINE}hello"));
+        });
+    }
+
+    #[test]
+    fn who_begins_without_the_header_that_is_asked_for_is_reset_and_counted() {
+        run(async {
+            let (server, address) = begin_announcing(Protocol::Tcp, ProxyVersion::V2).await;
+            let mut client = TcpStream::connect(address).await.expect("connects");
+            client.write_all(b"hello").await.expect("is sent");
+            expect_reset(client).await;
+            tokio::select! {
+                biased;
+                _ = server.accept() => panic!("an endpoint was bothered"),
+                () = tokio::task::yield_now() => {}
+            }
+        });
     }
 
     async fn expect_reset(mut client: TcpStream) {

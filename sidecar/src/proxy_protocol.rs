@@ -3,7 +3,6 @@
 //! Source: HAProxy's `doc/proxy-protocol.txt`, 2020/03/05.
 
 mod crc32c;
-mod networks;
 mod v1;
 mod v2;
 
@@ -12,9 +11,8 @@ pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use networks::{BadNetwork, Networks};
-
-use std::net::{IpAddr, SocketAddr};
+use evenkeel_wire::ProxyVersion;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The longest header of version 2 that is taken: its own 16 bytes, the largest address block (216) and TLVs, among them a
 /// certificate's names. No header of version 1 is longer than [`v1::MAX`].
@@ -97,32 +95,32 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Parsed>, Fault> {
     }
 }
 
-/// The version that is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Version {
-    V1,
-    V2,
-}
-
 /// The most that [`write`] appends.
 pub(crate) const MAX_WRITTEN: usize = v1::MAX;
 
 /// Appends the header of a connection between these addresses.
-pub(crate) fn write(version: Version, addresses: Addresses, out: &mut Vec<u8>) {
+pub(crate) fn write(version: ProxyVersion, addresses: Addresses, out: &mut Vec<u8>) {
     let Addresses { source, destination } = addresses;
     let ends = match (source.ip().to_canonical(), destination.ip().to_canonical()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => Ends::V4(from, to),
-        (from, to) => Ends::V6(networks::widen(from), networks::widen(to)),
+        (from, to) => Ends::V6(widen(from), widen(to)),
     };
     let ports = [source.port(), destination.port()];
     match version {
-        Version::V1 => v1::write(ends, ports, out),
-        Version::V2 => v2::write(ends, ports, out),
+        ProxyVersion::V1 => v1::write(ends, ports, out),
+        ProxyVersion::V2 => v2::write(ends, ports, out),
     }
 }
 
 /// Both addresses in the one family that a header has.
 enum Ends {
-    V4(std::net::Ipv4Addr, std::net::Ipv4Addr),
-    V6(std::net::Ipv6Addr, std::net::Ipv6Addr),
+    V4(Ipv4Addr, Ipv4Addr),
+    V6(Ipv6Addr, Ipv6Addr),
+}
+
+fn widen(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    }
 }

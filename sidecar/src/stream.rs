@@ -146,7 +146,6 @@ impl Stream {
     }
 
     /// The socket beneath, for its options; never for its bytes.
-    #[allow(dead_code, reason = "TCP comes to it")]
     pub(crate) fn socket(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(stream) => Some(stream),

@@ -3,7 +3,7 @@
 
 use crate::lifecycle::Lifecycle;
 use crate::listen::Command;
-use crate::proxy::{self, http, turned_away};
+use crate::proxy::{self, http, tcp, turned_away};
 use crate::table::Table;
 use arc_swap::ArcSwap;
 use evenkeel_balance::SmallRng;
@@ -28,6 +28,7 @@ pub(crate) struct Worker {
     rng: RefCell<SmallRng>,
     scratch: RefCell<Box<[u8]>>,
     http: http::PerWorker,
+    pipes: Rc<tcp::Pipes>,
     turned_away: turned_away::Said,
 }
 
@@ -53,6 +54,7 @@ impl Worker {
             rng: RefCell::new(SmallRng::new(seed)),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             http: http::PerWorker::default(),
+            pipes: Rc::default(),
             turned_away: turned_away::Said::default(),
         }
     }
@@ -102,6 +104,11 @@ impl Worker {
     #[allow(dead_code, reason = "its callers come with the listeners' settings")]
     pub(crate) fn turned_away(&self) -> &turned_away::Said {
         &self.turned_away
+    }
+
+    /// What bytes in bulk go through.
+    pub(crate) fn pipes(&self) -> &Rc<tcp::Pipes> {
+        &self.pipes
     }
 
     /// What HTTP keeps for each worker.

@@ -2,6 +2,7 @@
 //! Counts picks and retries and reports failed connects; what comes after the connect is the caller's to report.
 
 use super::flag::{Flag, Retried};
+use crate::proxy_protocol::{self, Addresses};
 use crate::stream::Stream;
 use crate::table::{Member, PoolEntry};
 use crate::worker::Worker;
@@ -21,6 +22,7 @@ pub(crate) struct Attempts {
     class: Option<u64>,
     tried: Vec<Arc<Endpoint>>,
     retries_left: u32,
+    announced: Option<Addresses>,
 }
 
 /// An endpoint that was picked, and its in-flight count until this is dropped.
@@ -100,7 +102,12 @@ impl Attempts {
     pub(crate) fn new(pool: Arc<PoolEntry>, key: Option<u64>, class: Option<u64>) -> Self {
         let retries_left =
             if pool.policy().retry.on.contains(&RetryOn::ConnectFailure) { pool.policy().retry.max_retries } else { 0 };
-        Self { pool, key, class, tried: Vec::new(), retries_left }
+        Self { pool, key, class, tried: Vec::new(), retries_left, announced: None }
+    }
+
+    /// Endpoints are told whose connection it is, if the pool says that they want to know.
+    pub(crate) fn announcing(self, addresses: Addresses) -> Self {
+        Self { announced: Some(addresses), ..self }
     }
 
     /// The pool that is tried, as of the last pick.
@@ -154,10 +161,25 @@ impl Attempts {
             Ok(Ok(stream)) => {
                 // Small writes go out at once: the proxy has already gathered what belongs together.
                 let _ = stream.set_nodelay(true);
+                self.announce(&stream)?;
                 Ok(Stream::Plain(stream))
             }
             Ok(Err(error)) => Err(ConnectError::of(&error)),
             Err(_) => Err(ConnectError::Timeout),
+        }
+    }
+
+    /// Writes the PROXY header, before anything else on the connection. A new connection has room for it.
+    fn announce(&self, stream: &TcpStream) -> Result<(), ConnectError> {
+        let (Some(version), Some(addresses)) = (self.pool.policy().upstream.proxy_protocol, self.announced) else {
+            return Ok(());
+        };
+        let mut header = Vec::with_capacity(proxy_protocol::MAX_WRITTEN);
+        proxy_protocol::write(version, addresses, &mut header);
+        match rustix::net::send(stream, &header, rustix::net::SendFlags::NOSIGNAL) {
+            Ok(written) if written == header.len() => Ok(()),
+            Ok(_) => Err(ConnectError::Unreachable),
+            Err(error) => Err(ConnectError::of(&error.into())),
         }
     }
 

@@ -37,13 +37,15 @@ pub(crate) enum Flag {
     BadRequest,
     /// The client took too long.
     ClientTimeout,
+    /// Nothing moved either way for too long, and both sides were still open.
+    StreamIdle,
     /// The client ended or reset the connection too early, or the proxy was told to stop.
     Cancelled,
 }
 
 impl Flag {
     /// All, in the order of their numbers.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::None,
         Self::Empty,
         Self::NoneUsable,
@@ -60,6 +62,7 @@ impl Flag {
         Self::EndpointGone,
         Self::BadRequest,
         Self::ClientTimeout,
+        Self::StreamIdle,
         Self::Cancelled,
     ];
 
@@ -85,6 +88,7 @@ impl Flag {
             Self::EndpointGone => "EndpointGone",
             Self::BadRequest => "BadRequest",
             Self::ClientTimeout => "ClientTimeout",
+            Self::StreamIdle => "StreamIdle",
             Self::Cancelled => "Cancelled",
         }
     }

@@ -1,6 +1,6 @@
 //! What must hold of any bytes, for the fuzzer and for tests.
 
-use super::{Header, MAX, Parsed, Version, parse, write};
+use super::{Header, MAX, Parsed, ProxyVersion, parse, write};
 
 /// Reads `bytes` as a header: at every split the answer is that of the whole, and what was read can be written and read again.
 pub(crate) fn check(bytes: &[u8]) {
@@ -20,7 +20,7 @@ pub(crate) fn check(bytes: &[u8]) {
     };
     assert!(length <= bytes.len() && length <= MAX);
     let Header::Of(addresses) = header else { return };
-    for version in [Version::V1, Version::V2] {
+    for version in [ProxyVersion::V1, ProxyVersion::V2] {
         let mut written = Vec::new();
         write(version, addresses, &mut written);
         assert!(written.len() <= super::MAX_WRITTEN);
