@@ -16,7 +16,7 @@ STATIC := $(shell uname -m)-unknown-linux-gnu
 SIDECAR := $(BUILT)/$(STATIC)/release/evenkeel-sidecar
 BUILD_SIDECAR := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(STATIC) -p evenkeel-sidecar
 
-.PHONY: help deps check fmt lint test unit deny drift pure sim sim-check crds demo cluster cluster-down e2e bench bench-core bench-instructions model fuzz
+.PHONY: protocols conformance help deps check fmt lint test unit deny drift pure sim sim-check crds demo cluster cluster-down e2e bench bench-core bench-instructions model fuzz
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -31,7 +31,7 @@ fmt: ## formatting
 	cargo fmt --all --check
 
 lint: ## clippy, warnings are errors
-	cargo clippy --workspace --all-targets --features evenkeel-e2e/cluster --locked -- -D warnings
+	cargo clippy --workspace --all-targets --features evenkeel-e2e/cluster,evenkeel-e2e/protocols --locked -- -D warnings
 
 unit: ## unit, property and in-process tests
 	cargo test --workspace --locked --quiet
@@ -104,6 +104,15 @@ bench-instructions: ## instructions and system calls of one small HTTP/1.1 reque
 	@e2e/cluster/deps instructions
 	$(BUILD_SIDECAR)
 	cargo run --quiet --locked -p evenkeel-e2e --bin bench -- --sidecar $(SIDECAR) instructions
+
+protocols: ## the data path from outside: conformance at every cut, h2spec, abuse, gRPC interop and real clients
+	@e2e/cluster/deps protocols
+	e2e/protocols
+
+conformance: ## what Evenkeel, HAProxy, NGINX and Envoy make of bad messages, into docs/conformance.md
+	@e2e/cluster/deps protocols
+	cargo build --locked --bin evenkeel-sidecar --bin conformance
+	$(BUILT)/debug/conformance --folder $(BUILT)/conformance
 
 test: SECONDS = 20
 test: fmt deps lint deny drift pure unit model fuzz sim-check e2e bench-instructions ## everything: what CI runs

@@ -2,6 +2,7 @@
 //! real programs under tests that end with them.
 
 pub mod cases;
+pub mod conformance;
 pub mod echo;
 #[cfg(feature = "cluster")]
 pub mod harness;

@@ -6,7 +6,7 @@ use super::request::{Extent, Kind, extent, status};
 use anyhow::Result;
 use socket2::SockRef;
 use std::io::{ErrorKind, Read};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// What came back.
@@ -49,32 +49,25 @@ pub fn answers<'a>(bytes: &'a [u8], to_head: &[bool]) -> Vec<&'a [u8]> {
     found
 }
 
-/// What to say and for what to wait.
+/// What to say.
 #[derive(Debug, Clone, Default)]
 pub struct Say<'a> {
     /// The bytes.
     pub bytes: &'a [u8],
     /// Where they are cut.
     pub cuts: &'a [usize],
-    /// Which answers are to a HEAD.
-    pub to_head: &'a [bool],
-    /// The writing side is ended after the bytes.
-    pub half_close: bool,
 }
 
-/// Says it on a new connection, and listens until so many final answers are complete, the proxy ends, or the time is over.
-pub fn say(port: u16, say: &Say<'_>, finals: usize, limit: Duration) -> Result<Heard> {
+/// Says it on a new connection, then listens until what was heard will do, the proxy ends, or the time is over.
+pub fn say(port: u16, say: &Say<'_>, limit: Duration, mut will_do: impl FnMut(&[u8]) -> bool) -> Result<Heard> {
     let mut stream = TcpStream::connect(local(port))?;
     stream.set_nodelay(true)?;
     // What is refused early may be reset under the rest of the bytes: what was heard until then counts.
-    let sent = write_parts(&mut stream, say.bytes, say.cuts);
-    if say.half_close && sent.is_ok() {
-        let _ = stream.shutdown(Shutdown::Write);
-    }
+    let _ = write_parts(&stream, say.bytes, say.cuts);
     let mut heard = Heard::default();
     let deadline = Instant::now() + limit;
     let mut buffer = vec![0; 64 * 1024];
-    while !is_complete(&heard.bytes, say.to_head, finals) {
+    while !heard.ended && !will_do(&heard.bytes) {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;
@@ -83,32 +76,22 @@ pub fn say(port: u16, say: &Say<'_>, finals: usize, limit: Duration) -> Result<H
         match stream.read(&mut buffer) {
             Ok(0) => heard.ended = true,
             Ok(count) => heard.bytes.extend_from_slice(&buffer[..count]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
-                continue;
-            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
             Err(_) => (heard.ended, heard.reset) = (true, true),
-        }
-        if heard.ended {
-            break;
         }
     }
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))?; // no TIME_WAIT: there are thousands of connections
     Ok(heard)
 }
 
-fn is_complete(bytes: &[u8], to_head: &[bool], finals: usize) -> bool {
-    if finals == 0 {
-        return false;
-    }
+/// Whether so many final answers are complete.
+pub fn has_answers(bytes: &[u8], to_head: &[bool], finals: usize) -> bool {
     let (mut rest, mut found) = (bytes, 0);
-    while !rest.is_empty() {
+    while found < finals {
         let kind = Kind::Answer { to_head: to_head.get(found).copied().unwrap_or(false) };
         let Extent::Complete(length) = extent(rest, kind) else { return false };
         found += usize::from(status(rest) >= 200);
         rest = &rest[length..];
-        if found == finals {
-            return true;
-        }
     }
-    false
+    true
 }

@@ -70,7 +70,8 @@ pub fn contains(text: &[u8], part: &[u8]) -> bool {
     part.is_empty() || text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
 }
 
-fn head_length(bytes: &[u8]) -> Option<usize> {
+/// The length of a head with its empty line.
+pub fn head_length(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         let line = bytes[at..].iter().position(|b| *b == b'\n')?;
@@ -83,17 +84,22 @@ fn head_length(bytes: &[u8]) -> Option<usize> {
 }
 
 fn chunked_length(bytes: &[u8]) -> Option<usize> {
+    let trailers = dechunk(bytes, &mut Vec::new())?;
+    head_length(&bytes[trailers..]).map(|length| trailers + length)
+}
+
+/// Takes the data out of chunks: where the trailers begin, `None` if the last chunk hasn't come. What is no chunk ends them,
+/// since a server would give up there.
+pub fn dechunk(bytes: &[u8], data: &mut Vec<u8>) -> Option<usize> {
     let mut at = 0;
     loop {
         let line = bytes[at..].iter().position(|b| *b == b'\n')?;
         let digits: String = bytes[at..at + line].iter().map(|b| *b as char).take_while(char::is_ascii_hexdigit).collect();
         at += line + 1;
-        // What is no size ends the message: a server would give up here.
-        let Ok(size) = usize::from_str_radix(&digits, 16) else { return Some(at) };
-        if size == 0 {
-            return head_length(&bytes[at..]).map(|trailers| at + trailers);
-        }
-        at = at.checked_add(size)?.checked_add(2)?;
+        let Ok(size @ 1..) = usize::from_str_radix(&digits, 16) else { return Some(at) };
+        let end = at.checked_add(size)?;
+        data.extend_from_slice(&bytes[at..end.min(bytes.len())]);
+        at = end.checked_add(2)?;
         if at > bytes.len() {
             return None;
         }
