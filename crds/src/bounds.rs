@@ -32,6 +32,12 @@ pub const LISTENERS: Bounds = Bounds::new(0, 8);
 pub const LISTENER_PORT: Bounds = Bounds::new(1024, 65_535);
 /// Ports that a sidecar needs for itself: admin, metrics and probes.
 pub const RESERVED_PORTS: [u16; 2] = [16_080, 16_081];
+/// Server names of a listener.
+pub const HOSTNAMES: Bounds = Bounds::new(1, 16);
+/// Networks that are believed.
+pub const TRUSTED: Bounds = Bounds::new(1, 16);
+/// UDP sessions of one source address: it has no more ports.
+pub const SESSIONS_PER_SOURCE: Bounds = Bounds::new(1, 65_535);
 /// Any other port.
 pub const PORT: Bounds = Bounds::new(1, 65_535);
 /// Sources of a pool.
@@ -78,6 +84,12 @@ pub const PERCENT: Bounds = Bounds::new(0, 100);
 pub const MAX_RETRIES: Bounds = Bounds::new(0, 10);
 /// What may be retried.
 pub const RETRY_ON: Bounds = Bounds::new(0, 2);
+/// Requests on one client connection.
+pub const MAX_REQUESTS: Bounds = Bounds::new(1, 1_000_000);
+/// Requests or connections at once.
+pub const PARALLEL: Bounds = Bounds::new(1, 1_000_000);
+/// Requests that wait.
+pub const PENDING: Bounds = Bounds::new(0, 10_000);
 
 /// How long an endpoint starts slowly.
 pub const SLOW_START: Bounds = Bounds::new(SECOND, HOUR);
@@ -91,6 +103,16 @@ pub const EJECTION_WINDOW: Bounds = Bounds::new(1, HOUR);
 pub const EJECTION_TIME: Bounds = Bounds::new(1, 24 * HOUR);
 /// The longest a connect may take.
 pub const CONNECT_TIMEOUT: Bounds = Bounds::new(1, MINUTE);
+/// From a request to the head of its answer.
+pub const RESPONSE_HEAD_TIMEOUT: Bounds = Bounds::new(1, HOUR);
+/// A connection, a request or a stream on which nothing moves, and a whole request.
+pub const LONG_TIMEOUT: Bounds = Bounds::new(1, 24 * HOUR);
+/// The longest that a request waits for its turn.
+pub const PENDING_TIMEOUT: Bounds = Bounds::new(1, MINUTE);
+/// A UDP session without a datagram.
+pub const SESSION_TIMEOUT: Bounds = Bounds::new(1, HOUR);
+/// The age of a client connection.
+pub const CONNECTION_AGE: Bounds = Bounds::new(SECOND, 24 * HOUR);
 
 /// A name within a pool, or of a Service: lower-case letters, digits, `-` (RFC 1123 label).
 pub const LABEL_PATTERN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
@@ -110,3 +132,15 @@ pub const PATH_LENGTH: Bounds = Bounds::new(1, 1_024);
 pub const HOST_PATTERN: &str = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?(:[0-9]{1,5})?$";
 /// The length of a host.
 pub const HOST_LENGTH: Bounds = Bounds::new(1, 253);
+/// A name of DNS: lower-case labels (RFC 1123).
+pub const DNS_NAME_PATTERN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+/// The same, or with `*` as its first label.
+pub const HOSTNAME_PATTERN: &str = "^(\\*\\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+/// A file by its absolute path; no part of it begins with two dots.
+pub const FILE_PATTERN: &str = "^(/[.]?[A-Za-z0-9_-][A-Za-z0-9._-]*)+$";
+/// The length of a file's path.
+pub const FILE_LENGTH: Bounds = Bounds::new(2, 255);
+/// What a network looks like; not all that do are one.
+pub const CIDR_PATTERN: &str = "^[0-9A-Fa-f.:]+/[0-9]{1,3}$";
+/// The length of a network: the longest is IPv6 with all its digits.
+pub const CIDR_LENGTH: Bounds = Bounds::new(4, 43);

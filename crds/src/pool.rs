@@ -3,19 +3,24 @@
 
 mod algorithm;
 mod health;
+mod limits;
+mod listener;
 mod source;
 mod spread;
+mod upstream;
 
 pub use algorithm::{
     Algorithm, AlgorithmType, Choices, ConsistentHash, CostClass, CostClassType, CostRoute, HashKey, HashKeyType, HashTable,
     HashTableType, HeaderKey, LeastCost, Maglev, Ring,
 };
 pub use health::{ActiveCheck, ActiveCheckType, HealthCheck, HttpCheck, PassiveCheck, StatusRange};
+pub use limits::{ClientConnections, Limits, Timeouts};
+pub use listener::{Listener, ListenerTls, Protocol, ProxyProtocol, TlsVersion, Udp};
 pub use source::{PortRef, ServiceSource, Source, StaticEndpoint, StaticSource};
 pub use spread::{SlowStart, Subsetting, ZoneAware};
+pub use upstream::{ProxyVersion, Upstream, UpstreamProtocol, UpstreamTls, Verification};
 
 use crate::bounds;
-use crate::duration::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,38 +57,18 @@ pub struct PoolSpec {
     /// When a request may be tried again.
     #[serde(default)]
     pub retry: Retry,
+    /// How endpoints are spoken to.
+    #[serde(default)]
+    pub upstream: Upstream,
+    /// When a client's connection has served long enough.
+    #[serde(default)]
+    pub client_connections: ClientConnections,
+    /// What may be in use at once, in each sidecar.
+    #[serde(default)]
+    pub limits: Limits,
     /// How long things may take.
     #[serde(default)]
     pub timeouts: Timeouts,
-}
-
-/// A port on the loopback of each sidecar that asks for the pool.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Listener {
-    /// Its name in this pool.
-    #[schemars(
-        length(min = bounds::LABEL_LENGTH.min, max = bounds::LABEL_LENGTH.max), regex(pattern = bounds::LABEL_PATTERN)
-    )]
-    pub name: String,
-    /// The port.
-    #[schemars(range(min = bounds::LISTENER_PORT.min, max = bounds::LISTENER_PORT.max))]
-    pub port: u16,
-    /// What is spoken on it.
-    #[serde(default)]
-    pub protocol: Protocol,
-}
-
-/// What a listener speaks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Protocol {
-    /// HTTP/1.0 and 1.1, balanced per request.
-    #[default]
-    #[serde(rename = "HTTP")]
-    Http,
-    /// Bytes, balanced per connection.
-    #[serde(rename = "TCP")]
-    Tcp,
 }
 
 /// Whose pods may use the pool.
@@ -164,23 +149,4 @@ pub enum RetryOn {
     /// The connection ended before the first byte of the answer: a request without body and of an idempotent method goes once
     /// more, on a new connection to the same endpoint.
     StaleConnection,
-}
-
-/// How long things may take.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Timeouts {
-    /// The longest a connect may take.
-    #[serde(default = "connect")]
-    pub connect: Duration,
-}
-
-fn connect() -> Duration {
-    Duration::from_millis(1_000)
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self { connect: connect() }
-    }
 }

@@ -3,15 +3,22 @@
 
 mod algorithm;
 mod health;
+mod limits;
+mod listeners;
 mod rule;
 mod sources;
 mod spread;
+mod unheeded;
+mod upstream;
+
+pub use listeners::transport_port;
+pub use rule::{is_dns_name, is_file, is_hostname};
 
 use crate::Rejection;
 use evenkeel_crds::bounds;
-use evenkeel_crds::pool::{self, Consumers, FromNamespaces, PoolSpec, Retry, RetryOn, Timeouts, ZoneAware};
+use evenkeel_crds::pool::{Consumers, FromNamespaces, PoolSpec, Retry, RetryOn, ZoneAware};
 use evenkeel_wire as wire;
-use rule::{at, form, unique, within};
+use rule::{form, unique, within};
 
 /// Where a spec is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,10 +50,13 @@ pub fn compile(spec: &PoolSpec, generation: i64, mode: Mode) -> Result<Compiled,
         subsetting,
         health_check,
         retry,
-        timeouts: Timeouts { connect },
+        upstream,
+        client_connections,
+        limits,
+        timeouts,
     } = spec;
     let mut warnings = Vec::new();
-    let listeners = compile_listeners(listeners)?;
+    let listeners = listeners::compile(listeners)?;
     check_consumers(consumers, mode, &mut warnings)?;
     sources::check(sources, mode)?;
     let algorithm = algorithm::compile(algorithm)?;
@@ -56,7 +66,10 @@ pub fn compile(spec: &PoolSpec, generation: i64, mode: Mode) -> Result<Compiled,
     spread::check(zone_aware, subset, &algorithm)?;
     let (active, passive) = health::compile(health_check)?;
     let retry = compile_retry(retry, &mut warnings)?;
-    let connect = rule::time("spec.timeouts.connect", *connect, bounds::CONNECT_TIMEOUT)?;
+    let upstream = upstream::compile(upstream)?;
+    let client_connections = limits::compile_client_connections(client_connections)?;
+    let limits = limits::compile(limits)?;
+    let (connect_timeout_ms, timeouts) = limits::compile_timeouts(timeouts)?;
     if listeners.is_empty() {
         warnings.push("spec.listeners is empty: no sidecar listens for this pool".into());
     }
@@ -64,7 +77,7 @@ pub fn compile(spec: &PoolSpec, generation: i64, mode: Mode) -> Result<Compiled,
     warnings.extend(algorithm::unfit_listeners(&algorithm, &listeners));
     warnings.extend(spread::unheeded_slow_start(slow_start, &algorithm));
     let policy = wire::Policy {
-        requires: sources::requires(sources),
+        requires: [sources::requires(sources), listeners::requires(&listeners), upstream::requires(&upstream)].concat(),
         generation,
         listeners,
         algorithm,
@@ -75,34 +88,16 @@ pub fn compile(spec: &PoolSpec, generation: i64, mode: Mode) -> Result<Compiled,
         passive,
         panic_threshold: health_check.panic_threshold,
         retry,
-        connect_timeout_ms: connect,
-        upstream: wire::Upstream::default(),
-        client_connections: wire::ClientConnections::default(),
-        limits: wire::Limits::default(),
-        timeouts: wire::Timeouts::default(),
+        connect_timeout_ms,
+        upstream,
+        client_connections,
+        limits,
+        timeouts,
     };
+    warnings.extend(upstream::weak_verification(&policy.upstream));
+    warnings.extend(upstream::unfit_checks(&policy.upstream, policy.active.as_ref()));
+    warnings.extend(unheeded::warnings(&policy));
     Ok(Compiled { policy, warnings })
-}
-
-fn compile_listeners(listeners: &[pool::Listener]) -> Result<Vec<wire::Listener>, Rejection> {
-    within("the number of spec.listeners", listeners.len(), bounds::LISTENERS)?;
-    unique(listeners, "spec.listeners", "name", |l| l.name.clone())?;
-    unique(listeners, "spec.listeners", "port", |l| l.port)?;
-    listeners.iter().enumerate().map(|(i, l)| compile_listener(&at("spec.listeners", i), l)).collect()
-}
-
-fn compile_listener(field: &str, listener: &pool::Listener) -> Result<wire::Listener, Rejection> {
-    let pool::Listener { name, port, protocol } = listener;
-    form(&format!("{field}.name"), name, rule::LABEL)?;
-    within(&format!("{field}.port"), *port, bounds::LISTENER_PORT)?;
-    if bounds::RESERVED_PORTS.contains(port) {
-        return Err(Rejection::ReservedPort { field: format!("{field}.port"), port: *port });
-    }
-    let protocol = match protocol {
-        pool::Protocol::Http => wire::Protocol::Http,
-        pool::Protocol::Tcp => wire::Protocol::Tcp,
-    };
-    Ok(wire::Listener::new(name, *port, protocol))
 }
 
 fn check_consumers(consumers: &Consumers, mode: Mode, warnings: &mut Vec<String>) -> Result<(), Rejection> {

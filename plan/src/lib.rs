@@ -10,6 +10,6 @@ mod rejection;
 mod remark;
 
 pub use assemble::{Candidate, Found, Pod, assemble, static_candidates};
-pub use compile::{Compiled, Mode, compile};
+pub use compile::{Compiled, Mode, compile, is_dns_name, is_file, is_hostname, transport_port};
 pub use rejection::Rejection;
 pub use remark::remarks;

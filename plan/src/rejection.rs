@@ -118,6 +118,16 @@ pub enum Rejection {
         /// A prime that is as near as any.
         nearest: u32,
     },
+    /// A text that names no network.
+    #[error("{field} is `{value}`; {problem}")]
+    Network {
+        /// The field.
+        field: String,
+        /// Its value, shortened.
+        value: String,
+        /// What is wrong with it.
+        problem: evenkeel_wire::CidrError,
+    },
     /// Two settings that exclude each other.
     #[error("{field} doesn't go with type: ConsistentHash: {why}; remove it or choose another algorithm")]
     NotWithHash {
@@ -145,7 +155,7 @@ impl Rejection {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::OutOfBounds { .. } | Self::TimeOutOfBounds { .. } => "OutOfBounds",
-            Self::Malformed { .. } | Self::NotPrime { .. } => "InvalidValue",
+            Self::Malformed { .. } | Self::NotPrime { .. } | Self::Network { .. } => "InvalidValue",
             Self::Duplicate { .. } => "DuplicateValue",
             Self::ReservedPort { .. } => "ReservedPort",
             Self::MemberMissing { .. } | Self::MemberForeign { .. } | Self::SourceMembers { .. } => "UnionMismatch",

@@ -219,3 +219,192 @@ fn an_ejection_of_nothing_turns_the_passive_check_off() {
     let policy = compile(&spec(&body), 1, Mode::Cluster).expect("accepted").policy;
     assert_eq!((policy.passive, policy.panic_threshold), (None, 0));
 }
+
+fn accepted(body: &str) -> evenkeel_plan::Compiled {
+    compile(&spec(&format!("{SERVICE}{body}")), 1, Mode::Cluster).unwrap_or_else(|rejection| panic!("{body}: {rejection}"))
+}
+
+#[test]
+fn the_data_paths_settings_reach_the_wire_as_they_were_written() {
+    let policy = accepted(
+        "  listeners:
+  - {name: web, port: 18443, tls: {certificateFile: /etc/tls/tls.crt, keyFile: /etc/tls/.keys/tls.key, minVersion: '1.3'}}
+  - {name: raw, port: 18000, protocol: TCP, proxyProtocol: {trusted: [10.0.0.0/8, '::1/128']}}
+  - {name: dns, port: 18000, protocol: UDP, udp: {idleTimeout: 5s}}
+  - {name: ntp, port: 18001, protocol: UDP}
+  - {name: db, port: 18444, protocol: TLS, hostnames: [db.example.com, '*.example.com']}
+  upstream: {protocol: HTTP1, tls: {hostname: api.example.com, caFile: /etc/ca.pem}, proxyProtocol: V2}
+  clientConnections: {maxAge: 10m, maxRequests: 10000}
+  limits: {maxParallelRequestsPerEndpoint: 100, maxParallelRequests: 1000, maxConnectionsPerEndpoint: 50, maxConnections: 500}
+  timeouts: {connect: 2s, responseHead: 3s, idle: 4s, request: 5s, streamIdle: 6m}
+",
+    )
+    .policy;
+    let [web, raw, dns, ntp, db] = policy.listeners.as_slice() else { panic!("{:?}", policy.listeners) };
+    let (certificate_file, key_file) = ("/etc/tls/tls.crt".into(), "/etc/tls/.keys/tls.key".into());
+    let tls = wire::ListenerTls { certificate_file, key_file, min_version: wire::TlsVersion::V1_3 };
+    assert_eq!((web.protocol, web.tls.as_ref()), (wire::Protocol::Http, Some(&tls)));
+    let trusted = ["10.0.0.0/8", "::1/128"].map(|network| network.parse().expect("a network"));
+    assert_eq!(raw.proxy_protocol, Some(wire::ProxyProtocolIn { trusted: trusted.into() }));
+    assert_eq!(dns.udp, Some(wire::UdpSettings { idle_timeout_ms: 5_000, max_sessions_per_source: 100 }));
+    assert_eq!(ntp.udp, Some(wire::UdpSettings::default()), "absent means its members' defaults");
+    assert_eq!(
+        (db.protocol, db.hostnames.as_slice()),
+        (wire::Protocol::Tls, &["db.example.com".into(), "*.example.com".into()][..])
+    );
+    let tls = wire::UpstreamTls {
+        hostname: Some("api.example.com".into()),
+        ca_file: Some("/etc/ca.pem".into()),
+        verification: wire::Verification::Full,
+    };
+    let (protocol, proxy_protocol) = (wire::UpstreamProtocol::Http1, Some(wire::ProxyVersion::V2));
+    assert_eq!(policy.upstream, wire::Upstream { protocol, tls: Some(tls), proxy_protocol });
+    let client = wire::ClientConnections { max_age_ms: Some(600_000), max_requests: Some(10_000) };
+    assert_eq!(policy.client_connections, client);
+    let limits = wire::Limits {
+        max_parallel_requests_per_endpoint: Some(100),
+        max_parallel_requests: Some(1_000),
+        max_connections_per_endpoint: Some(50),
+        max_connections: Some(500),
+        max_pending_requests: 100,
+        pending_timeout_ms: 1_000,
+    };
+    assert_eq!(policy.limits, limits);
+    assert_eq!(policy.connect_timeout_ms, 2_000);
+    let timeouts = wire::Timeouts { response_head_ms: 3_000, idle_ms: 4_000, request_ms: Some(5_000), stream_idle_ms: 360_000 };
+    assert_eq!(policy.timeouts, timeouts);
+}
+
+#[test]
+fn the_yamls_defaults_are_those_of_frames_without_the_field() {
+    let compiled = accepted("  listeners: [{name: a, port: 18000}]\n");
+    assert_eq!(compiled.warnings, Vec::<String>::new());
+    let policy = compiled.policy;
+    assert_eq!(policy.listeners, [wire::Listener::new("a", 18_000, wire::Protocol::Http)]);
+    assert_eq!((policy.upstream, policy.client_connections), Default::default());
+    assert_eq!((policy.limits, policy.timeouts), Default::default());
+    let bare = accepted("  listeners: [{name: a, port: 18000, protocol: UDP, udp: {}}]\n").policy;
+    assert_eq!(bare.listeners[0].udp, Some(wire::UdpSettings::default()));
+}
+
+#[test]
+fn only_a_port_of_the_same_transport_is_the_same_port() {
+    let verdict = |first: &str, second: &str| {
+        let more = |protocol: &str| if protocol == "TLS" { ", hostnames: [a.example.com]" } else { "" };
+        let listener = |name, protocol| format!("{{name: {name}, port: 18000, protocol: {protocol}{}}}", more(protocol));
+        let body = format!("{SERVICE}  listeners: [{}, {}]\n", listener("a", first), listener("b", second));
+        compile(&spec(&body), 1, Mode::Cluster).map(|_| ())
+    };
+    for protocol in ["HTTP", "TCP", "TLS"] {
+        assert_eq!(verdict(protocol, "UDP"), Ok(()), "{protocol}");
+        assert!(matches!(verdict(protocol, "TCP"), Err(Rejection::Duplicate { .. })), "{protocol}");
+    }
+    let Err(Rejection::Duplicate { field, value }) = verdict("UDP", "UDP") else { panic!("one port twice") };
+    assert_eq!((field.as_str(), value.as_str()), ("spec.listeners[1].port", "18000/UDP"));
+}
+
+#[test]
+fn what_an_older_sidecar_would_get_wrong_is_required() {
+    let requires = |body: &str| accepted(body).policy.requires;
+    let tls = "tls: {certificateFile: /a, keyFile: /b}";
+    assert_eq!(requires(&format!("  listeners: [{{name: a, port: 18000, {tls}}}]\n")), [wire::feature::LISTENER_TLS]);
+    let proxied = "  listeners: [{name: a, port: 18000, proxyProtocol: {trusted: [::1/128]}}]\n";
+    assert_eq!(requires(proxied), [wire::feature::LISTENER_PROXY_PROTOCOL]);
+    assert_eq!(requires("  upstream: {tls: {hostname: a}}\n"), [wire::feature::UPSTREAM_TLS]);
+    assert_eq!(requires("  upstream: {proxyProtocol: V1}\n"), [wire::feature::UPSTREAM_PROXY_PROTOCOL]);
+    let (soft, upstream) = ("  limits: {maxConnections: 9}\n  timeouts: {request: 9s}\n", "  upstream: {protocol: HTTP2}\n");
+    assert_eq!(
+        requires(&format!("{soft}{upstream}  clientConnections: {{maxAge: 1m}}\n")),
+        Vec::<String>::new(),
+        "preferences hold up no list"
+    );
+}
+
+#[test]
+fn a_network_that_no_address_is_in_is_refused_with_the_one_that_is_meant() {
+    let rejection = |network: &str| {
+        let body = format!("{SERVICE}  listeners: [{{name: a, port: 18000, proxyProtocol: {{trusted: ['{network}']}}}}]\n");
+        compile(&spec(&body), 1, Mode::Cluster).expect_err(network)
+    };
+    let said = rejection("10.1.2.3/8").to_string();
+    assert!(said.ends_with("trusted[0] is `10.1.2.3/8`; it has bits after the prefix; the network is 10.0.0.0/8"), "{said}");
+    assert!(rejection("::ffff:10.0.0.0/104").to_string().contains("write the network in IPv4's form"));
+    assert_eq!(rejection("10.0.0.0/33").reason(), "InvalidValue");
+}
+
+#[test]
+fn what_the_data_path_cannot_heed_is_said() {
+    let warn = |body: &str| accepted(body).warnings.join("\n");
+    let (http, tcp) = ("  listeners: [{name: a, port: 18000}]\n", "  listeners: [{name: a, port: 18000, protocol: TCP}]\n");
+    let udp = "  listeners: [{name: a, port: 18000, protocol: UDP}]\n";
+    let tls = "  listeners: [{name: a, port: 18000, protocol: TLS, hostnames: [a.example.com]}]\n";
+    for (setting, body) in [
+        ("clientConnections", "  clientConnections: {maxAge: 1m}\n"),
+        ("upstream.protocol", "  upstream: {protocol: HTTP2}\n"),
+        ("timeouts.responseHead", "  timeouts: {responseHead: 1s}\n"),
+        ("timeouts.idle", "  timeouts: {idle: 1s}\n"),
+        ("timeouts.request", "  timeouts: {request: 1s}\n"),
+    ] {
+        let said = format!("spec.{setting} has no effect: no listener has protocol HTTP");
+        assert_eq!(warn(&format!("{tcp}{body}")), said);
+        assert_eq!(warn(&format!("{http}{body}")), "", "{setting}");
+    }
+    let idle = "  timeouts: {streamIdle: 1m}\n";
+    assert!(warn(&format!("{udp}{idle}")).contains("no listener has protocol HTTP, TCP or TLS"));
+    assert_eq!(warn(&format!("{tcp}{idle}")), "");
+    let upstream = "  upstream: {tls: {hostname: a.example.com}, proxyProtocol: V2}\n";
+    let said = warn(&format!("{udp}{upstream}"));
+    assert!(said.contains("listener a: spec.upstream.tls has no effect on its datagrams"), "{said}");
+    assert!(said.contains("listener a: spec.upstream.proxyProtocol has no effect on its datagrams"), "{said}");
+    assert_eq!(warn(&format!("{tls}{upstream}")), "listener a: spec.upstream.tls has no effect on TLS that is passed through");
+    assert_eq!(warn(&format!("{tcp}{upstream}")), "");
+}
+
+#[test]
+fn who_may_be_at_the_other_end_is_said() {
+    let warn = |tls: &str| {
+        accepted(&format!("  listeners: [{{name: a, port: 18000}}]\n  upstream: {{tls: {tls}}}\n")).warnings.join("\n")
+    };
+    assert!(warn("{verification: None}").contains("encrypted, but anyone may be at the other end"));
+    assert!(warn("{verification: None, caFile: /ca.pem}").contains("caFile has no effect"));
+    assert!(warn("{verification: ChainOnly}").contains("anyone with a certificate of a public authority"));
+    assert_eq!(warn("{verification: ChainOnly, caFile: /ca.pem}"), "");
+    assert_eq!(warn("{hostname: a.example.com}"), "");
+}
+
+#[test]
+fn limits_and_timeouts_that_leave_each_other_no_room_are_said() {
+    let warn = |body: &str| accepted(&format!("  listeners: [{{name: a, port: 18000}}]\n{body}")).warnings.join("\n");
+    assert_eq!(
+        warn("  limits: {maxConnectionsPerEndpoint: 9, maxConnections: 9}\n"),
+        "spec.limits.maxConnectionsPerEndpoint has no effect: maxConnections is 9, no more than that"
+    );
+    assert_eq!(warn("  limits: {maxParallelRequestsPerEndpoint: 8, maxParallelRequests: 9}\n"), "");
+    assert!(warn("  limits: {maxPendingRequests: 9}\n").contains("maxPendingRequests has no effect: nothing is limited"));
+    assert!(warn("  limits: {pendingTimeout: 2s}\n").contains("pendingTimeout has no effect: nothing is limited"));
+    let none_waits = "  limits: {maxParallelRequests: 9, maxPendingRequests: 0, pendingTimeout: 2s}\n";
+    assert_eq!(warn(none_waits), "spec.limits.pendingTimeout has no effect: maxPendingRequests is 0, so no request waits");
+    assert_eq!(warn("  limits: {maxParallelRequests: 9, maxPendingRequests: 0}\n"), "");
+    assert!(warn("  timeouts: {request: 5s, responseHead: 5s}\n").contains("spec.timeouts.responseHead has no effect"));
+    assert_eq!(warn("  timeouts: {request: 5s, responseHead: 4s}\n"), "");
+    assert_eq!(warn("  timeouts: {request: 5s}\n"), "", "a default isn't meant");
+}
+
+#[test]
+fn an_active_check_that_endpoints_cannot_answer_is_said() {
+    let warn = |check: &str, upstream: &str| {
+        let body = format!(
+            "  listeners: [{{name: a, port: 18000}}]\n  healthCheck: {{active: {{type: {check}}}}}\n  upstream: {upstream}\n"
+        );
+        accepted(&body).warnings.join("\n")
+    };
+    for (upstream, field) in [
+        ("{tls: {hostname: a.example.com}}", "spec.upstream.tls"),
+        ("{proxyProtocol: V1}", "spec.upstream.proxyProtocol"),
+        ("{protocol: HTTP2}", "spec.upstream.protocol"),
+    ] {
+        assert!(warn("HTTP", upstream).contains(&format!("asks in plain HTTP/1.1, whatever {field} says")));
+        assert_eq!(warn("TCP", upstream), "");
+    }
+    assert_eq!(warn("HTTP", "{}"), "");
+}

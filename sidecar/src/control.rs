@@ -6,6 +6,7 @@ pub(crate) mod convert;
 pub mod embedded;
 pub mod feed;
 pub mod refusal;
+mod settings;
 
 use crate::listen::Ports;
 use crate::metrics::Registry;

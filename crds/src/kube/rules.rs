@@ -9,7 +9,32 @@ use serde_json::{Value, json};
 type Rule = (&'static str, &'static str, &'static str);
 
 const RULES: &[Rule] = &[
-    ("spec.listeners", "self.all(l, self.exists_one(other, other.port == l.port))", "each listener needs a port of its own"),
+    (
+        "spec.listeners",
+        "self.all(l, self.exists_one(other, other.port == l.port && (other.protocol == 'UDP') == (l.protocol == 'UDP')))",
+        "each listener needs a port of its own; only one of UDP may have the number of another",
+    ),
+    (
+        "spec.listeners",
+        "self.all(l, has(l.hostnames) == (l.protocol == 'TLS'))",
+        "hostnames goes with `protocol: TLS`, which needs it",
+    ),
+    (
+        "spec.listeners",
+        "self.all(l, !has(l.tls) || l.protocol == 'HTTP' || l.protocol == 'TCP')",
+        "tls goes with `protocol: HTTP` or `protocol: TCP` only",
+    ),
+    ("spec.listeners", "self.all(l, !has(l.udp) || l.protocol == 'UDP')", "udp goes with `protocol: UDP` only"),
+    (
+        "spec.listeners",
+        "self.all(l, !has(l.proxyProtocol) || l.protocol != 'UDP')",
+        "proxyProtocol doesn't go with `protocol: UDP`",
+    ),
+    (
+        "spec.upstream.tls",
+        "self.verification != 'Full' || has(self.hostname)",
+        "`verification: Full` needs the hostname to verify",
+    ),
     (
         "spec.consumers.namespaces",
         "has(self.selector) == (self.from == 'Selector')",
@@ -75,7 +100,14 @@ const TIMES: &[(&str, Bounds)] = &[
     ("spec.healthCheck.passive.window", bounds::EJECTION_WINDOW),
     ("spec.healthCheck.passive.baseEjectionTime", bounds::EJECTION_TIME),
     ("spec.healthCheck.passive.maxEjectionTime", bounds::EJECTION_TIME),
+    ("spec.listeners[].udp.idleTimeout", bounds::SESSION_TIMEOUT),
+    ("spec.clientConnections.maxAge", bounds::CONNECTION_AGE),
+    ("spec.limits.pendingTimeout", bounds::PENDING_TIMEOUT),
     ("spec.timeouts.connect", bounds::CONNECT_TIMEOUT),
+    ("spec.timeouts.responseHead", bounds::RESPONSE_HEAD_TIMEOUT),
+    ("spec.timeouts.idle", bounds::LONG_TIMEOUT),
+    ("spec.timeouts.request", bounds::LONG_TIMEOUT),
+    ("spec.timeouts.streamIdle", bounds::LONG_TIMEOUT),
 ];
 
 /// Adds to the schema of a `BalancerPool` what its types don't say.
@@ -88,7 +120,9 @@ pub(super) fn add_to_pool(schema: &mut Value) {
     ] {
         list_map(schema, path, keys);
     }
-    at(schema, "spec.retry.retryOn")["x-kubernetes-list-type"] = "set".into();
+    for path in ["spec.retry.retryOn", "spec.listeners[].hostnames", "spec.listeners[].proxyProtocol.trusted"] {
+        at(schema, path)["x-kubernetes-list-type"] = "set".into();
+    }
     at(schema, "spec.consumers.namespaces.selector.matchLabels")["additionalProperties"]["maxLength"] = 63.into();
     at(schema, "status.conditions[].status")["enum"] = json!(["True", "False", "Unknown"]);
     at(schema, "status.conditions[].lastTransitionTime")["format"] = "date-time".into();
@@ -108,6 +142,8 @@ pub(super) fn add_to_pool(schema: &mut Value) {
         let rule = format!("duration(self) >= duration('{min}') && duration(self) <= duration('{max}')");
         add(schema, path, &rule, &format!("must be from {min} to {max}"));
         if let Value::String(text) = &mut at(schema, path)["description"] {
+            let end = text.trim_end_matches('.').len();
+            text.truncate(end);
             text.push_str(&format!("; from {min} to {max}."));
         }
     }

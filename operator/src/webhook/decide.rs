@@ -2,13 +2,16 @@
 //! names everything comes out. The pod names the pools it uses; what could break the app is left out and said.
 
 use evenkeel_crds::bounds::RESERVED_PORTS;
-use evenkeel_wire::PoolName;
+use evenkeel_plan::is_dns_name;
+use evenkeel_wire::{PoolName, TransportPort};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Names the pools that a pod uses.
 pub const POOLS: &str = "evenkeel.dev/pools";
+/// Names a Secret of the pod's namespace whose files the sidecar gets, for `certificateFile` and its like.
+pub const TLS_SECRET: &str = "evenkeel.dev/tls-secret";
 /// Says which listeners were left out, and why.
 pub const EXCLUDED: &str = "evenkeel.dev/excluded";
 /// The sidecar's name in the pod.
@@ -25,7 +28,7 @@ pub type Pools = BTreeMap<PoolName, PoolView>;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PoolView {
     /// Name and port.
-    pub listeners: Vec<(String, u16)>,
+    pub listeners: Vec<(String, TransportPort)>,
     /// The selectors of the Services that it is made of.
     pub selectors: Vec<BTreeMap<String, String>>,
 }
@@ -47,11 +50,13 @@ pub struct Injection {
     /// `namespace/name`, or `namespace/*`, sorted.
     pub pools: Vec<String>,
     /// Ports that are the app's; the sidecar leaves them alone, now and later.
-    pub exclude_ports: BTreeSet<u16>,
+    pub exclude_ports: BTreeSet<TransportPort>,
     /// Listeners that are left out for it.
     pub excluded: Vec<Excluded>,
     /// Pools of the pod's own namespace that aren't there (yet).
     pub missing: Vec<PoolName>,
+    /// The Secret whose files it gets.
+    pub tls_secret: Option<String>,
 }
 
 /// A listener that is left out.
@@ -62,7 +67,7 @@ pub struct Excluded {
     /// Its name there.
     pub listener: String,
     /// Its port.
-    pub port: u16,
+    pub port: TransportPort,
     /// Why.
     pub collision: Collision,
 }
@@ -100,6 +105,9 @@ pub enum Refusal {
     /// Too many entries.
     #[error("annotation {POOLS} names {0} pools; {MAX_POOLS} are the most, or write * for all of the pod's namespace")]
     TooMany(usize),
+    /// What no Secret can be called.
+    #[error("annotation {TLS_SECRET}: `{0}` names no Secret; write the name of one of the pod's namespace")]
+    Secret(String),
 }
 
 impl fmt::Display for Excluded {
@@ -150,6 +158,10 @@ pub fn decide(pod: &Pod, namespace: &str, pools: &Pools) -> Decision {
         Some(Ok(wanted)) if wanted.is_empty() => return Decision::Skip(Skip::NoPools),
         Some(Ok(wanted)) => wanted,
     };
+    let tls_secret = match annotation(pod, TLS_SECRET).map(read_secret).transpose() {
+        Ok(name) => name,
+        Err(refusal) => return Decision::Refuse(refusal),
+    };
     if spec.and_then(|spec| spec.host_network) == Some(true) {
         return Decision::Skip(Skip::HostNetwork);
     }
@@ -157,10 +169,10 @@ pub fn decide(pod: &Pod, namespace: &str, pools: &Pools) -> Decision {
         return Decision::Skip(Skip::NameTaken);
     }
     let container_ports = container_ports(spec);
-    if let Some(port) = RESERVED_PORTS.into_iter().find(|port| container_ports.contains(port)) {
+    if let Some(port) = RESERVED_PORTS.into_iter().find(|port| container_ports.contains(&TransportPort::tcp(*port))) {
         return Decision::Skip(Skip::PortTaken(port));
     }
-    Decision::Inject(plan(pod, namespace, pools, wanted, container_ports))
+    Decision::Inject(Injection { tls_secret, ..plan(pod, namespace, pools, wanted, container_ports) })
 }
 
 fn annotation<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
@@ -184,7 +196,20 @@ fn read_pools(text: &str, namespace: &str) -> Result<BTreeSet<String>, Refusal> 
     Ok(pools)
 }
 
-fn plan(pod: &Pod, namespace: &str, pools: &Pools, wanted: BTreeSet<String>, container_ports: BTreeSet<u16>) -> Injection {
+/// As Kubernetes names its objects.
+fn read_secret(text: &str) -> Result<String, Refusal> {
+    let name = text.trim();
+    let is_name = name.len() <= 253 && is_dns_name(name);
+    if is_name { Ok(name.into()) } else { Err(Refusal::Secret(name.chars().take(80).collect())) }
+}
+
+fn plan(
+    pod: &Pod,
+    namespace: &str,
+    pools: &Pools,
+    wanted: BTreeSet<String>,
+    container_ports: BTreeSet<TransportPort>,
+) -> Injection {
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     let all_own = wanted.contains(&format!("{namespace}/*"));
     let mut injection = Injection { exclude_ports: container_ports.clone(), ..Injection::default() };
@@ -209,13 +234,20 @@ fn plan(pod: &Pod, namespace: &str, pools: &Pools, wanted: BTreeSet<String>, con
     injection
 }
 
-/// The TCP ports that the pod's own containers declare.
-fn container_ports(spec: Option<&PodSpec>) -> BTreeSet<u16> {
+/// The ports of TCP and UDP that the pod's own containers declare.
+fn container_ports(spec: Option<&PodSpec>) -> BTreeSet<TransportPort> {
     let own = |container: &&Container| container.name != CONTAINER;
     let containers = spec.into_iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
     let ports = containers.filter(own).flat_map(|container| container.ports.iter().flatten());
-    let tcp = ports.filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
-    tcp.filter_map(|port| u16::try_from(port.container_port).ok()).collect()
+    let known = ports.filter_map(|port| {
+        let number = u16::try_from(port.container_port).ok()?;
+        match port.protocol.as_deref() {
+            None | Some("TCP") => Some(TransportPort::tcp(number)),
+            Some("UDP") => Some(TransportPort::udp(number)),
+            Some(_) => None,
+        }
+    });
+    known.collect()
 }
 
 /// A Service without a selector selects nothing.

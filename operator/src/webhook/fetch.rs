@@ -3,6 +3,7 @@
 
 use super::decide::{PoolView, Pools};
 use evenkeel_crds::kube::BalancerPool;
+use evenkeel_plan::transport_port;
 use evenkeel_wire::PoolName;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, ListParams};
@@ -29,7 +30,7 @@ fn view(pool: BalancerPool, namespace: &str, selectors: &Selectors) -> Option<(P
     let spec = spec.inspect_err(|error| tracing::debug!(pool = %name, %error, "a pool isn't understood")).ok()?;
     let services = spec.sources.iter().filter_map(|source| source.service.as_ref());
     let view = PoolView {
-        listeners: spec.listeners.into_iter().map(|listener| (listener.name, listener.port)).collect(),
+        listeners: spec.listeners.iter().map(|listener| (listener.name.clone(), transport_port(listener))).collect(),
         selectors: services.filter_map(|service| selectors.get(&service.name).cloned()).collect(),
     };
     Some((name, view))

@@ -13,6 +13,9 @@ const VOLUME: &str = "evenkeel-token";
 /// instead, and with it no rights at the API.
 const TOKEN_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const TOKEN_SECONDS: u32 = 3_600;
+/// Where the files of the pod's own Secret are, if it names one.
+const TLS_VOLUME: &str = "evenkeel-tls";
+const TLS_FOLDER: &str = "/etc/evenkeel/tls";
 /// Metrics and probes.
 const PORT: u16 = 16_081;
 /// The sidecar's startup passes by itself after 10 s; this is for a slow node.
@@ -59,7 +62,7 @@ pub struct Common<'a> {
 
 fn container(injection: &Injection, common: Common<'_>) -> Value {
     let SidecarSettings { image, image_pull_policy, resources, run_as_user } = common.sidecar;
-    let excluded: Vec<_> = injection.exclude_ports.iter().map(u16::to_string).collect();
+    let excluded: Vec<_> = injection.exclude_ports.iter().map(ToString::to_string).collect();
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
     let mut container = json!({
         "name": CONTAINER,
@@ -97,36 +100,49 @@ fn container(injection: &Injection, common: Common<'_>) -> Value {
     if let Some(policy) = image_pull_policy {
         container["imagePullPolicy"] = json!(policy);
     }
+    if let (Some(_), Some(mounts)) = (&injection.tls_secret, container["volumeMounts"].as_array_mut()) {
+        mounts.push(json!({"name": TLS_VOLUME, "mountPath": TLS_FOLDER, "readOnly": true}));
+    }
     container
 }
 
-fn volume() -> Value {
+/// The token's, and the Secret's if the pod names one: without it the pod waits, and its events say for what.
+fn volumes(injection: &Injection) -> Vec<Value> {
     let token = json!({"audience": AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"});
-    json!({"name": VOLUME, "projected": {"sources": [{"serviceAccountToken": token}]}})
+    let token = json!({"name": VOLUME, "projected": {"sources": [{"serviceAccountToken": token}]}});
+    let secret = |name: &String| json!({"name": TLS_VOLUME, "secret": {"secretName": name}});
+    [Some(token), injection.tls_secret.as_ref().map(secret)].into_iter().flatten().collect()
 }
 
 /// What turns the pod into one with the sidecar, first among its init containers; empty if it is there as it should be.
 pub fn patch(pod: &Pod, injection: &Injection, common: Common<'_>) -> json_patch::Patch {
     let pod = serde_json::to_value(pod).unwrap_or_default();
     let mut operations = Vec::new();
-    put(&mut operations, &pod, "/spec/initContainers", container(injection, common));
-    put(&mut operations, &pod, "/spec/volumes", volume());
+    put(&mut operations, &pod, "/spec/initContainers", &[container(injection, common)]);
+    put(&mut operations, &pod, "/spec/volumes", &volumes(injection));
     annotate(&mut operations, &pod, injection);
     serde_json::from_value(Value::Array(operations)).expect("these are patch operations")
 }
 
-/// Puts a named item first into a list, or sets right the one of its name.
-fn put(operations: &mut Vec<Value>, pod: &Value, path: &str, item: Value) {
+/// Puts named items first into a list, or sets right those of their names.
+fn put(operations: &mut Vec<Value>, pod: &Value, path: &str, items: &[Value]) {
     let list = pod.pointer(path).and_then(Value::as_array).filter(|list| !list.is_empty());
     let Some(list) = list else {
-        operations.push(json!({"op": "add", "path": path, "value": [item]}));
+        operations.push(json!({"op": "add", "path": path, "value": items}));
         return;
     };
-    match list.iter().position(|there| there["name"] == item["name"]) {
-        None => operations.push(json!({"op": "add", "path": format!("{path}/0"), "value": item})),
-        Some(at) if covers(&list[at], &item) => {}
-        Some(at) => operations.push(json!({"op": "replace", "path": format!("{path}/{at}"), "value": item})),
+    let position = |item: &Value| list.iter().position(|there| there["name"] == item["name"]);
+    let (there, new): (Vec<_>, Vec<_>) = items.iter().partition(|item| position(item).is_some());
+    // First what is replaced: what is added in front moves the rest.
+    for item in there {
+        match position(item) {
+            Some(at) if !covers(&list[at], item) => {
+                operations.push(json!({"op": "replace", "path": format!("{path}/{at}"), "value": item}));
+            }
+            _ => {}
+        }
     }
+    operations.extend(new.into_iter().rev().map(|item| json!({"op": "add", "path": format!("{path}/0"), "value": item})));
 }
 
 fn annotate(operations: &mut Vec<Value>, pod: &Value, injection: &Injection) {

@@ -2,6 +2,7 @@
 
 use super::decide::{CONTAINER, Collision, EXCLUDED, PoolView, Pools, Refusal, Skip};
 use super::*;
+use evenkeel_wire::TransportPort;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
@@ -34,14 +35,17 @@ fn pod(pools: Option<&str>, spec: &Value) -> Value {
 }
 
 fn pools() -> Pools {
-    let view = |ports: &[(&str, u16)], selector: &[(&str, &str)]| PoolView {
-        listeners: ports.iter().map(|&(name, port)| (name.into(), port)).collect(),
+    let view = |ports: &[(&str, &str)], selector: &[(&str, &str)]| PoolView {
+        listeners: ports.iter().map(|&(name, port)| (name.into(), port.parse().unwrap())).collect(),
         selectors: vec![selector.iter().map(|&(name, value)| (name.into(), value.into())).collect()],
     };
     Pools::from([
-        ("shop/checkout".parse().unwrap(), view(&[("http", 18080), ("tcp", 18081)], &[("app", "checkout")])),
-        ("shop/cart".parse().unwrap(), view(&[("http", 18090)], &[("app", "cart")])),
-        ("shop/headless".parse().unwrap(), view(&[("http", 18100)], &[])),
+        (
+            "shop/checkout".parse().unwrap(),
+            view(&[("http", "18080"), ("tcp", "18081"), ("dns", "5353/UDP")], &[("app", "checkout")]),
+        ),
+        ("shop/cart".parse().unwrap(), view(&[("http", "18090")], &[("app", "cart")])),
+        ("shop/headless".parse().unwrap(), view(&[("http", "18100")], &[])),
     ])
 }
 
@@ -147,7 +151,7 @@ fn names_are_resolved_against_the_pods_namespace() {
 
 #[test]
 fn a_listener_on_a_containers_port_is_left_out_and_said() {
-    let ports = json!([{"containerPort": 18081}, {"containerPort": 53, "protocol": "UDP"}]);
+    let ports = json!([{"containerPort": 18081}, {"containerPort": 53, "protocol": "SCTP"}]);
     let pod = pod(Some("checkout, gone"), &json!({"containers": [{"name": "app", "ports": ports}]}));
     let after = injected(&pod);
     assert_eq!(env(&after, "EVENKEEL_EXCLUDE_LISTENERS"), "18081");
@@ -157,11 +161,59 @@ fn a_listener_on_a_containers_port_is_left_out_and_said() {
 }
 
 #[test]
+fn a_port_of_udp_and_one_of_tcp_are_two() {
+    let declares = |port: u16, protocol: &str| {
+        let ports = json!([{"containerPort": port, "protocol": protocol}]);
+        injected(&pod(Some("checkout"), &json!({"containers": [{"name": "app", "ports": ports}]})))
+    };
+    let after = declares(5353, "UDP");
+    assert_eq!(env(&after, "EVENKEEL_EXCLUDE_LISTENERS"), "5353/UDP");
+    assert_eq!(after["metadata"]["annotations"][EXCLUDED], "shop/checkout/dns:5353/UDP (a container's port)");
+    for (port, protocol, excluded) in [(5353, "TCP", "5353"), (18080, "UDP", "18080/UDP")] {
+        let after = declares(port, protocol);
+        assert_eq!(env(&after, "EVENKEEL_EXCLUDE_LISTENERS"), excluded, "the app's, should a pool come to want it");
+        assert_eq!(after["metadata"]["annotations"].get(EXCLUDED), None, "no listener has it");
+    }
+}
+
+#[test]
+fn the_files_of_the_secret_that_a_pod_names_are_the_sidecars_alone() {
+    let named = |name: &str| {
+        let mut pod = pod(Some("checkout"), &json!({}));
+        pod["metadata"]["annotations"][decide::TLS_SECRET] = json!(name);
+        pod
+    };
+    let volumes = json!({"volumes": [{"name": "v", "emptyDir": {}}]});
+    let mut with_volumes = named(" web-tls ");
+    with_volumes["spec"]["volumes"] = volumes["volumes"].clone();
+    for pod in [named("web-tls"), with_volumes] {
+        let after = injected(&pod);
+        let sidecar = &after["spec"]["initContainers"][0];
+        assert_eq!(
+            sidecar["volumeMounts"][1],
+            json!({"name": "evenkeel-tls", "mountPath": "/etc/evenkeel/tls", "readOnly": true})
+        );
+        let volume = json!({"name": "evenkeel-tls", "secret": {"secretName": "web-tls"}});
+        assert_eq!(after["spec"]["volumes"][1], volume, "after the token's");
+        assert_eq!(after["spec"]["containers"], pod["spec"]["containers"], "the app gets nothing of it");
+        assert_eq!(injected(&after), after);
+    }
+    let mut other = injected(&named("web-tls"));
+    other["metadata"]["annotations"][decide::TLS_SECRET] = json!("next");
+    assert_eq!(injected(&other)["spec"]["volumes"][1]["secret"]["secretName"], "next");
+    assert_eq!(injected(&other)["spec"]["volumes"].as_array().unwrap().len(), 2);
+    for bad in ["", "a b", "Web", "../x", &"a".repeat(254)] {
+        let Decision::Refuse(refusal) = decision(&named(bad)) else { panic!("{bad} is a name") };
+        assert!(refusal.to_string().contains("evenkeel.dev/tls-secret"), "{refusal}");
+    }
+}
+
+#[test]
 fn an_endpoint_of_a_pool_keeps_that_pools_ports_to_itself() {
     let injection = injection(&pod(Some("*"), &json!({})));
     let [excluded] = injection.excluded.as_slice() else { panic!("{injection:?}") };
-    assert_eq!((excluded.port, excluded.collision), (18090, Collision::OwnEndpoint));
-    assert_eq!(injection.exclude_ports, [18090].into());
+    assert_eq!((excluded.port, excluded.collision), (TransportPort::tcp(18090), Collision::OwnEndpoint));
+    assert_eq!(injection.exclude_ports, [TransportPort::tcp(18090)].into());
 }
 
 #[test]

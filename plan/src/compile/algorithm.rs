@@ -126,13 +126,21 @@ fn compile_key(field: String, key: &HashKey) -> Result<wire::HashKey, Rejection>
 pub(super) fn unfit_listeners(algorithm: &wire::Algorithm, listeners: &[wire::Listener]) -> Vec<String> {
     let why = match algorithm {
         wire::Algorithm::ConsistentHash { keys, .. } if !keys.contains(&wire::HashKey::SourceIp) => {
-            "has no headers, so its connections are spread by least connections; add a key of type SourceIP"
+            "has no headers, so each is given to one of the least loaded endpoints; add a key of type SourceIP"
         }
         wire::Algorithm::LeastCost { .. } => {
             "has neither a path nor a length, so all of them are expected to cost the same, as with type: LeastConnections"
         }
         _ => return Vec::new(),
     };
-    let tcp = listeners.iter().filter(|l| l.protocol == wire::Protocol::Tcp);
-    tcp.map(|l| format!("listener {}: a TCP connection {why}", l.name)).collect()
+    let said = |listener: &wire::Listener| {
+        let what = match listener.protocol {
+            wire::Protocol::Http => return None,
+            wire::Protocol::Tcp => "a TCP connection",
+            wire::Protocol::Tls => "a TLS connection that is passed through",
+            wire::Protocol::Udp => "a UDP session",
+        };
+        Some(format!("listener {}: {what} {why}", listener.name))
+    };
+    listeners.iter().filter_map(said).collect()
 }

@@ -34,6 +34,18 @@ pub(super) const PATH: Form = Form {
 };
 pub(super) const HOST: Form =
     Form { length: bounds::HOST_LENGTH, holds: is_host, expected: "a lower-case host name, with a port if one is needed" };
+pub(super) const DNS_NAME: Form =
+    Form { length: bounds::HOST_LENGTH, holds: is_dns_name, expected: "a lower-case host name without a port" };
+pub(super) const HOSTNAME: Form = Form {
+    length: bounds::HOST_LENGTH,
+    holds: is_hostname,
+    expected: "a lower-case host name without a port, whose first label may be `*`",
+};
+pub(super) const FILE: Form = Form {
+    length: bounds::FILE_LENGTH,
+    holds: is_file,
+    expected: "an absolute path of at most 255 letters, digits and any of `-_./`, no part of which begins with `..`",
+};
 pub(super) const ZONE: Form = Form { length: bounds::ZONE_LENGTH, holds: |_| true, expected: "1 to 63 characters" };
 
 /// One item of a list.
@@ -96,6 +108,25 @@ pub(super) fn unique<T, K: Ord + ToString>(
 
 fn is_label(s: &str) -> bool {
     s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && !s.starts_with('-') && !s.ends_with('-')
+}
+
+/// Labels (RFC 1123), by dots.
+pub fn is_dns_name(s: &str) -> bool {
+    s.split('.').all(|label| !label.is_empty() && is_label(label))
+}
+
+/// The same, or with `*` as its first label.
+pub fn is_hostname(s: &str) -> bool {
+    is_dns_name(s.strip_prefix("*.").unwrap_or(s))
+}
+
+/// An absolute path that leads nowhere but down.
+pub fn is_file(s: &str) -> bool {
+    let is_part = |part: &str| {
+        let rest = part.strip_prefix('.').unwrap_or(part);
+        !rest.is_empty() && !rest.starts_with('.') && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    s.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_part))
 }
 
 fn is_label_text(s: &str) -> bool {

@@ -2,7 +2,7 @@
 //! has been checked by the operator; a sidecar still doesn't take it on trust.
 
 use super::refusal::Refusal;
-use super::{MAX_ENDPOINTS, Rules};
+use super::{MAX_ENDPOINTS, Rules, settings};
 use evenkeel_balance as balance;
 use evenkeel_crds::bounds::{self, Bounds};
 use evenkeel_wire::{self as wire, Policy};
@@ -20,11 +20,11 @@ pub(crate) fn check_policy(policy: &Policy) -> Result<(), Refusal> {
     within("the number of listeners", policy.listeners.len() as u64, bounds::LISTENERS)?;
     let mut ports = BTreeSet::new();
     for listener in &policy.listeners {
-        within("a listener's port", listener.port.into(), bounds::LISTENER_PORT)?;
         if !ports.insert(listener.transport_port()) {
             return Err(Refusal::PortTwice(listener.transport_port()));
         }
     }
+    settings::check(policy)?;
     check_algorithm(&policy.algorithm)?;
     if let Some(wire::SlowStart { window_ms, min_weight_percent }) = policy.slow_start {
         within("slowStart.windowMs", window_ms, bounds::SLOW_START)?;
@@ -38,7 +38,6 @@ pub(crate) fn check_policy(policy: &Policy) -> Result<(), Refusal> {
     }
     within("panicThreshold", policy.panic_threshold.into(), bounds::PERCENT)?;
     within("maxRetries", policy.retry.max_retries.into(), bounds::MAX_RETRIES)?;
-    within("connectTimeoutMs", policy.connect_timeout_ms, bounds::CONNECT_TIMEOUT)?;
     if let Some(active) = &policy.active {
         within("active.intervalMs", active.interval_ms, bounds::CHECK_INTERVAL)?;
         within("active.timeoutMs", active.timeout_ms, bounds::CHECK_TIMEOUT)?;
@@ -82,7 +81,8 @@ fn check_algorithm(algorithm: &wire::Algorithm) -> Result<(), Refusal> {
     }
 }
 
-fn within(field: &'static str, value: u64, bounds: Bounds) -> Result<(), Refusal> {
+/// Refuses a number out of its bounds.
+pub(super) fn within(field: &'static str, value: u64, bounds: Bounds) -> Result<(), Refusal> {
     if bounds.hold(value) { Ok(()) } else { Err(Refusal::OutOfRange { field, value, bounds }) }
 }
 

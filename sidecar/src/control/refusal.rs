@@ -27,6 +27,14 @@ pub enum Refusal {
         /// What it may say.
         bounds: evenkeel_crds::bounds::Bounds,
     },
+    /// A setting of the data path that isn't of its form, or doesn't go with the others.
+    #[error("{place}: {what}; correct the pool's spec")]
+    Setting {
+        /// Where.
+        place: String,
+        /// What is wrong there.
+        what: &'static str,
+    },
     /// Two listeners of the pool have one port.
     #[error("two listeners have port {0}; give each its own")]
     PortTwice(TransportPort),
