@@ -57,11 +57,16 @@ $(FUZZ):
 	rm -rf $(EVENKEEL_CACHE)/build/cargo-fuzz
 
 # No sanitizer: the code is safe Rust, and so the pinned stable toolchain is enough. What is found new stays under the target folder.
-fuzz: $(FUZZ) ## random operations on the balancing core for SECONDS (60)
+FUZZED = $(patsubst %.rs,%,$(wildcard balance/fuzz/fuzz_targets/*.rs sidecar/fuzz/fuzz_targets/*.rs))
+fuzz: $(FUZZ) ## random operations on the balancing core and any bytes on what is parsed, for SECONDS (60) in all
 	@e2e/cluster/deps fuzz
-	@mkdir -p $(BUILT)/fuzz/corpus
-	$(FUZZ) run --fuzz-dir balance/fuzz --target-dir $(abspath $(BUILT))/fuzz --sanitizer none operations \
-		$(BUILT)/fuzz/corpus balance/fuzz/corpus/operations -- -max_total_time=$(SECONDS) -max_len=4096 -verbosity=0 -print_final_stats=1 2>&1 | { grep -v '# Uses:\|dictionary' || true; }
+	@seconds=$$(( ($(SECONDS) + $(words $(FUZZED)) - 1) / $(words $(FUZZED)) )); \
+	for target in $(FUZZED); do \
+		name=$${target##*/} folder=$${target%/fuzz_targets/*} corpus=$(BUILT)/fuzz/corpus/$${target##*/}; \
+		mkdir -p $$corpus; echo "fuzz $$name, $$seconds s"; \
+		$(FUZZ) run --fuzz-dir $$folder --target-dir $(abspath $(BUILT))/fuzz --sanitizer none $$name $$corpus $$folder/corpus/$$name \
+			-- -max_total_time=$$seconds -max_len=4096 -verbosity=0 -print_final_stats=1 2>&1 | { grep -v '# Uses:\|dictionary\|^INFO\|^WARNING' || true; }; \
+	done
 
 crds: ## write the CRDs' YAML anew
 	cargo run --quiet --locked -p evenkeel-crds --features kube --bin crdgen -- charts/evenkeel/crds

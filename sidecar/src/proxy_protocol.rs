@@ -6,7 +6,7 @@ mod crc32c;
 mod v1;
 mod v2;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

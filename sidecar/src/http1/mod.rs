@@ -5,6 +5,8 @@
 pub(crate) mod body;
 pub(crate) mod connection;
 pub(crate) mod fault;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod head;
 pub(crate) mod request;
 pub(crate) mod response;

@@ -223,3 +223,16 @@ proptest! {
         }
     }
 }
+
+/// The fuzzer's claims hold of each case: its first bytes.
+#[test]
+fn what_the_fuzzer_claims_holds_of_the_table() {
+    use super::super::fuzz;
+    for case in CASES.iter() {
+        match case.kind {
+            Kind::Head => fuzz::check_request(&case.send),
+            Kind::Body => fuzz::check_chunked(&case.send),
+            Kind::Answer => (0..8).for_each(|flags| fuzz::check_response(&[&[flags], case.send.as_slice()].concat())),
+        }
+    }
+}

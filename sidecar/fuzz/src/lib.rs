@@ -1,0 +1,31 @@
+//! What the sidecar parses, compiled alone, and the claims about it that hold of any bytes. Each claim stands beside the code that
+//! makes it, in a module `fuzz`, and panics when it is broken.
+#![allow(dead_code, unused_imports, reason = "a part of the sidecar without the rest")]
+
+#[path = "../../src"]
+mod sidecar {
+    pub(crate) mod http1;
+    pub(crate) mod proxy_protocol;
+}
+
+use sidecar::{http1, proxy_protocol};
+
+/// The head of a request.
+pub fn request_head(bytes: &[u8]) {
+    http1::fuzz::check_request(bytes);
+}
+
+/// The head of an answer.
+pub fn response_head(bytes: &[u8]) {
+    http1::fuzz::check_response(bytes);
+}
+
+/// A chunked body.
+pub fn chunked_body(bytes: &[u8]) {
+    http1::fuzz::check_chunked(bytes);
+}
+
+/// A PROXY header.
+pub fn proxy_header(bytes: &[u8]) {
+    proxy_protocol::fuzz::check(bytes);
+}
