@@ -230,8 +230,11 @@ impl Connection {
         if self.written >= self.out.len() {
             self.written = 0;
             self.out.clear();
-            if self.out.capacity() > KEPT && self.is_idle() {
-                self.out = Vec::new();
+            if self.is_idle() {
+                self.head.trim(KEPT);
+                if self.out.capacity() > KEPT {
+                    self.out = Vec::new();
+                }
             }
         }
     }
@@ -275,9 +278,6 @@ impl Connection {
 
     pub(super) fn end(&mut self, stream: u32, how: Ended) {
         self.streams.end(stream, how);
-        if self.streams.len() == 0 {
-            self.head.trim(KEPT);
-        }
     }
 
     /// Whether nobody has opened this stream so far.
@@ -298,6 +298,15 @@ impl Connection {
     /// Whether no new streams are taken or opened: once it is idle, too, the connection is done.
     pub(crate) fn is_closing(&self) -> bool {
         self.ending == Ending::Closing
+    }
+}
+
+#[cfg(test)]
+impl Connection {
+    /// Bytes that the connection holds beside itself.
+    pub(super) fn held(&self) -> usize {
+        let block = self.block.as_ref().map_or(0, |block| block.bytes.capacity());
+        self.out.capacity() + block + self.head.held() + self.streams.held() + self.decoder.held() + self.encoder.held()
     }
 }
 

@@ -271,12 +271,13 @@ impl Head {
             (Kind::Authority, Shape::Request) => &mut self.authority,
             _ => return self.fail(StreamFault::PseudoHeader),
         };
-        if place.replace(range).is_some() {
-            return self.fail(StreamFault::PseudoHeader);
-        }
-        self.check_size(start + value.len());
-        if self.unfit.is_none() {
-            self.pseudo.extend_from_slice(value);
+        match place {
+            Some(_) => self.fail(StreamFault::PseudoHeader),
+            None => {
+                *place = Some(range);
+                self.pseudo.extend_from_slice(value);
+                self.check_size(self.pseudo.len());
+            }
         }
     }
 
@@ -293,6 +294,9 @@ impl Head {
     /// Writes the start line, and Host, as soon as all pseudo-headers must be known.
     fn start(&mut self) {
         self.started = true;
+        if self.unfit.is_some() {
+            return;
+        }
         match self.shape {
             Shape::Ignored | Shape::Trailers => {}
             Shape::Response { .. } if self.status == 0 => self.fail(StreamFault::PseudoHeader),
@@ -393,6 +397,13 @@ impl Head {
         if *status != 0 && *status < 200 && end {
             self.fail(StreamFault::Status);
         }
+    }
+}
+
+#[cfg(test)]
+impl Head {
+    pub(super) fn held(&self) -> usize {
+        [&self.text, &self.pseudo, &self.cookies, &self.moving].map(Vec::capacity).iter().sum()
     }
 }
 

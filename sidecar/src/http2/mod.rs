@@ -15,6 +15,8 @@ mod receive;
 mod send;
 mod settings;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use connection::Connection;
 pub(crate) use fault::{Code, Fatal, Reason, StreamFault};
@@ -88,7 +90,7 @@ pub(crate) enum Event {
     More,
     /// Something that concerns nobody else; go on.
     None,
-    /// A head; its text stands in [`Connection::text`] until the next call of [`Connection::advance`]. Server: the stream
+    /// A head; its text stands in [`Connection::text`] until the next call of `advance` or `sent`. Server: the stream
     /// is new. Client: an answer, interim ones included. `end`: there is no body.
     Head { stream: StreamId, end: bool },
     /// A head of more than `http1::MAX_HEAD` bytes or `http1::MAX_FIELDS` lines. The stream is as after a head; a server

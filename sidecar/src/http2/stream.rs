@@ -241,6 +241,13 @@ impl Streams {
 }
 
 #[cfg(test)]
+impl Streams {
+    pub(super) fn held(&self) -> usize {
+        self.places.capacity() * size_of::<Stream>() + self.ended.capacity() * size_of::<u32>()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -134,3 +134,10 @@ impl Input<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+impl Decoder {
+    pub(in super::super) fn held(&self) -> usize {
+        self.table.held()
+    }
+}

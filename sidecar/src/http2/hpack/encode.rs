@@ -256,3 +256,10 @@ pub(in super::super) fn string(out: &mut Vec<u8>, text: &[u8]) {
     integer(out, 0, 7, text.len());
     out.extend_from_slice(text);
 }
+
+#[cfg(test)]
+impl Encoder {
+    pub(in super::super) fn held(&self) -> usize {
+        self.table.held() + self.places.as_ref().map_or(0, |_| size_of::<Places>())
+    }
+}

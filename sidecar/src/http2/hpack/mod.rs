@@ -7,6 +7,8 @@ mod static_table;
 mod table;
 
 pub(super) use decode::Decoder;
+#[cfg(test)]
+pub(super) use encode::string as write_string;
 pub(super) use encode::{Encoder, Form};
 pub(super) use static_table::Kind;
 

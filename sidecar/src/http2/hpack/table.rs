@@ -104,6 +104,13 @@ impl<M: Copy> Table<M> {
 }
 
 #[cfg(test)]
+impl<M> Table<M> {
+    pub(super) fn held(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry<M>>()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
