@@ -5,6 +5,7 @@ mod admin;
 pub mod app;
 pub mod cli;
 pub mod control;
+mod grpc;
 mod http1;
 mod http2;
 pub mod lifecycle;

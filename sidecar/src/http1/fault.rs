@@ -65,6 +65,8 @@ pub(crate) enum Fault {
     Trailer,
     /// Too many or too long trailers.
     TrailersTooLarge,
+    /// An HTTP/2 stream or connection that broke the rules of HTTP/2.
+    Http2,
     /// More than [`super::MAX_INTERIM`].
     TooManyInterim,
     /// A 101 that nobody asked for, or to another protocol than the one asked for.
@@ -106,6 +108,7 @@ impl Fault {
             Self::ChunkEnd => "chunk_end",
             Self::Trailer => "trailer",
             Self::TrailersTooLarge => "trailers_too_large",
+            Self::Http2 => "http2",
             Self::TooManyInterim => "too_many_interim",
             Self::UnsolicitedUpgrade => "unsolicited_upgrade",
         }
@@ -145,6 +148,7 @@ impl Fault {
             Self::ChunkEnd => "no CRLF after a chunk",
             Self::Trailer => "a trailer that only a head may carry",
             Self::TrailersTooLarge => "too many or too long trailers",
+            Self::Http2 => "not HTTP/2 as its rules want it; does the endpoint speak it?",
             Self::TooManyInterim => "more than ten interim answers",
             Self::UnsolicitedUpgrade => "a 101 that was not asked for, or to another protocol",
         }

@@ -106,6 +106,12 @@ impl RequestParser {
         &self.head
     }
 
+    /// The lines of this name don't go on.
+    pub(crate) fn leave_out(&mut self, buf: &[u8], name: &str) {
+        let fields = self.head.fields_mut().iter_mut();
+        fields.filter(|f| f.name.of(buf).eq_ignore_ascii_case(name.as_bytes())).for_each(|f| f.kept = false);
+    }
+
     /// The first value of the header `name` that isn't empty.
     pub(crate) fn find_header<'a>(&self, buf: &'a [u8], name: &str) -> Option<&'a [u8]> {
         let fields = self.head.fields().iter();

@@ -38,6 +38,8 @@ pub(crate) enum Unreached {
     NoEndpoint(NoEndpoint),
     /// The last connect failed and no retry was left.
     Connect(ConnectError),
+    /// The time that the request may take as a whole was up.
+    Deadline,
 }
 
 /// Why a connect failed.
@@ -73,6 +75,7 @@ impl From<Unreached> for Flag {
     fn from(unreached: Unreached) -> Self {
         match unreached {
             Unreached::NoEndpoint(none) => none.into(),
+            Unreached::Deadline => Self::RequestTimeout,
             Unreached::Connect(ConnectError::Local) => Self::LocalExhaustion,
             Unreached::Connect(ConnectError::Silent) => Self::UpstreamReset,
             Unreached::Connect(_) => Self::ConnectFailure,

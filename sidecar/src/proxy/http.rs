@@ -3,6 +3,7 @@
 
 mod answer;
 mod buffer;
+mod call;
 mod class;
 mod detect;
 mod download;
@@ -27,6 +28,7 @@ use crate::table::PoolEntry;
 use crate::worker::Worker;
 use answer::Refusal;
 use buffer::{Buffers, Input};
+use call::Call;
 use detect::Opening;
 use idle::Idle;
 use outbox::Outbox;
@@ -103,6 +105,10 @@ struct Connection {
     timer: Timer,
     /// Whether the request at hand goes upstream as a stream of a shared connection.
     shares: bool,
+    /// What is known of the request at hand if it is a call of gRPC.
+    call: Option<Call>,
+    /// The length of the head that goes upstream.
+    head_length: usize,
     /// When the clock was last read: close enough for deadlines, and cheaper than reading it again.
     now: Instant,
 }
@@ -136,6 +142,8 @@ impl Connection {
             responses: ResponseParser::default(),
             timer,
             shares: false,
+            call: None,
+            head_length: 0,
             now: Instant::now(),
         }
     }

@@ -3,6 +3,7 @@
 
 use super::exchange::Failure;
 use super::{Connection, Next};
+use crate::grpc;
 use crate::http1::Fault;
 use crate::http1::status::{self, Canned};
 use crate::proxy::attempt::{ConnectError, Unreached};
@@ -39,6 +40,9 @@ impl Refusal {
         Self { reason: "NoPool", ..Self::new(503, Flag::None, "no pool stands behind this port any more") };
     pub(super) const SLOW: Self = Self::new(408, Flag::ClientTimeout, "the request took too long to arrive");
 
+    /// The time that the request may take as a whole was up.
+    pub(super) const DEADLINE: Self = Self::new(504, Flag::RequestTimeout, "the request took longer than it may");
+
     const fn new(status: u16, flag: Flag, advice: &'static str) -> Self {
         Self { status, flag, reason: "", advice, stays: false, to_head: false }
     }
@@ -53,6 +57,7 @@ impl Refusal {
     pub(super) fn unreached(unreached: Unreached) -> Self {
         let advice = match unreached {
             Unreached::NoEndpoint(_) => "the pool has no endpoint that may be used; see its status",
+            Unreached::Deadline => return Self::DEADLINE,
             Unreached::Connect(ConnectError::Silent) => return Self::new(502, Flag::UpstreamReset, SILENT),
             Unreached::Connect(_) => "no endpoint could be connected to",
         };
@@ -66,6 +71,8 @@ impl Refusal {
             Failure::ClientStalled => Self::SLOW,
             Failure::Request(fault) => Self::bad_request(fault),
             Failure::Upstream { .. } => Self::new(502, failure.flag(), SILENT),
+            Failure::Unprocessed => Self::new(503, failure.flag(), "the endpoint turned the request away"),
+            Failure::Deadline => Self::DEADLINE,
             Failure::UpstreamStalled => Self::new(504, failure.flag(), "the endpoint took too long to answer"),
             Failure::Answer(fault) => {
                 Self { reason: fault.as_str(), advice: fault.advice(), ..Self::new(502, failure.flag(), "") }
@@ -100,7 +107,8 @@ impl Failure {
             Self::ClientGone => Flag::Cancelled,
             Self::ClientStalled => Flag::ClientTimeout,
             Self::Request(_) => Flag::BadRequest,
-            Self::Upstream { .. } => Flag::UpstreamReset,
+            Self::Upstream { .. } | Self::Unprocessed => Flag::UpstreamReset,
+            Self::Deadline => Flag::RequestTimeout,
             Self::UpstreamStalled => Flag::UpstreamTimeout,
             Self::Answer(_) => Flag::UpstreamProtocol,
         }
@@ -110,6 +118,8 @@ impl Failure {
     pub(super) fn outcome(self) -> Outcome {
         match self {
             Self::ClientGone | Self::ClientStalled | Self::Request(_) => Outcome::Cancelled,
+            // Whose time was too short, the client's or the pool's, isn't known; nor is it the endpoint's fault to be full.
+            Self::Deadline | Self::Unprocessed => Outcome::Cancelled,
             Self::Upstream { .. } | Self::UpstreamStalled | Self::Answer(_) => Outcome::GatewayError,
         }
     }
@@ -127,6 +137,17 @@ pub(super) fn outcome_of(status: u16) -> Outcome {
 impl Connection {
     /// Sends the refusal.
     pub(super) async fn refuse(&mut self, refusal: Refusal) -> Next {
+        self.timer.limit(None);
+        if self.call.is_some() {
+            let canned = refusal.canned();
+            let head = self.down.bytes();
+            head.extend_from_slice(b"HTTP/1.1 200\r\nContent-Type: application/grpc\r\n");
+            grpc::Status::of_http(canned.status).write(canned.reason, canned.advice, head);
+            head.extend_from_slice(b"\r\n");
+            let length = head.len();
+            self.down.send_head(&mut self.client, length, true);
+            return Next::Close;
+        }
         let Self { worker, client, client_input, down, timer, now, .. } = self;
         let canned = refusal.canned();
         let length = canned.write(down.bytes());
@@ -138,6 +159,10 @@ impl Connection {
             Poll::Ready(result) => Poll::Ready(result.is_ok()),
         });
         match sent.await {
+            true if client.frames_bodies() => {
+                client.finish(&[]);
+                Next::Close
+            }
             true if refusal.stays => Next::Request,
             true => Next::Linger,
             false => Next::Abort,

@@ -4,9 +4,11 @@
 use super::buffer::{Buffers, Input};
 use super::outbox::Outbox;
 use super::relay::Relay;
+use crate::grpc;
 use crate::http1::response::{Asked, Persistence, deliver};
 use crate::http1::{Fault, Framing, Request, Response, ResponseParser, Version, write};
 use crate::stream::Stream;
+use std::io::ErrorKind;
 use std::task::{Context, Poll, ready};
 
 /// Why the way down has ended early.
@@ -16,6 +18,8 @@ pub(super) enum DownloadError {
     Client,
     /// The upstream connection has ended or was reset; `silent`: before the first byte of an answer.
     Upstream { silent: bool },
+    /// The endpoint turned the request away without a look at it.
+    Unprocessed,
     /// What came is no answer, or not to be passed on.
     Answer(Fault),
 }
@@ -27,6 +31,7 @@ pub(super) struct Download {
     keep_alive: bool,
     heard: bool,
     answer: Option<Answer>,
+    call: Option<grpc::Status>,
 }
 
 /// A final answer whose head has been read.
@@ -55,12 +60,18 @@ impl Download {
             keep_alive: keep_alive && request.keep_alive,
             heard: false,
             answer: None,
+            call: None,
         }
     }
 
     /// The final answer's plan, once its head is there; from then on the client has seen it, or will.
     pub(super) fn response(&self) -> Option<&Response> {
         self.answer.as_ref().map(|answer| &answer.response)
+    }
+
+    /// What the answer's trailers, or its head if it has nothing else, say by gRPC's rules.
+    pub(super) fn call_status(&self) -> Option<grpc::Status> {
+        self.call
     }
 
     /// Whether the client may send another request after this answer.
@@ -84,12 +95,19 @@ impl Download {
             ready!(flushed).map_err(|_| DownloadError::Client)?;
             if let Some(answer) = self.answer.as_ref().filter(|answer| answer.body.is_done()) {
                 ends.client.finish(answer.body.trailers());
+                self.call = self.call.or_else(|| grpc::Status::find(answer.body.trailers()));
                 return Poll::Ready(Ok(()));
             }
             match ready!(ends.input.poll_fill(cx, ends.upstream, ends.buffers)) {
                 Ok(0) if let Some(answer) = self.answer.as_mut().filter(|answer| answer.body.may_end_here()) => {
                     answer.body.end(ends.upstream.take_trailers(), ends.outbox);
                     continue;
+                }
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    return Poll::Ready(Err(DownloadError::Answer(Fault::Http2)));
+                }
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted && !self.heard => {
+                    return Poll::Ready(Err(DownloadError::Unprocessed));
                 }
                 Ok(0) | Err(_) => return Poll::Ready(Err(DownloadError::Upstream { silent: !self.heard })),
                 Ok(_) => {
@@ -136,6 +154,9 @@ impl Download {
         write::response_head(out, bytes, ends.parser.head(), &response, &delivery);
         let length = out.len() - before;
         let end = self.answer.as_ref().is_some_and(|answer| answer.body.is_done());
+        if end && ends.client.frames_bodies() {
+            self.call = grpc::Status::find(&out[before..]);
+        }
         ends.outbox.send_head(ends.client, length, end);
     }
 }

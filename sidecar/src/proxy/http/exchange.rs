@@ -6,6 +6,7 @@ use super::download::{Download, DownloadEnds, DownloadError};
 use super::outbox::Outbox;
 use super::timer::Timer;
 use super::upload::{Upload, UploadEnds, UploadError};
+use crate::grpc;
 use crate::http1::{Fault, Request, Response, ResponseParser};
 use crate::metrics::OpenConnection;
 use crate::stream::Stream;
@@ -53,6 +54,10 @@ pub(super) enum Failure {
     Request(Fault),
     /// The upstream connection ended or was reset; `silent`: before the first byte of an answer.
     Upstream { silent: bool },
+    /// The endpoint turned the request away without a look at it.
+    Unprocessed,
+    /// The time that the request may take as a whole was up.
+    Deadline,
     /// The endpoint neither sent nor took anything for [`STALLED`].
     UpstreamStalled,
     /// The answer isn't to be passed on.
@@ -99,6 +104,11 @@ impl<'a> Exchange<'a> {
         self.asked.map(|asked| asked.elapsed())
     }
 
+    /// What the answer says of itself by gRPC's rules, if it does.
+    pub(super) fn call_status(&self) -> Option<grpc::Status> {
+        self.download.call_status()
+    }
+
     /// Whether the client may send another request: told so, and nothing of this one is left unread.
     pub(super) fn client_stays(&self) -> bool {
         self.download.client_stays() && self.upload.is_read()
@@ -109,6 +119,11 @@ impl<'a> Exchange<'a> {
         self.sent == Sent::Wholly
             && self.ends.upstream_input.is_empty()
             && self.response().is_some_and(|response| response.keep_alive)
+    }
+
+    /// What is left of the request, to be sent once more.
+    pub(super) fn into_upload(self) -> Upload {
+        self.upload
     }
 
     /// Whether all of the request's body has been read from the client.
@@ -170,6 +185,7 @@ impl<'a> Exchange<'a> {
             result.map_err(|error| match error {
                 DownloadError::Client => Failure::ClientGone,
                 DownloadError::Upstream { silent } => Failure::Upstream { silent },
+                DownloadError::Unprocessed => Failure::Unprocessed,
                 DownloadError::Answer(fault) => Failure::Answer(fault),
             })
         })
@@ -199,6 +215,9 @@ impl<'a> Exchange<'a> {
 
     /// Whom the exchange waits for.
     fn who_stalled(&self) -> Failure {
+        if self.ends.timer.is_at_limit() {
+            return Failure::Deadline;
+        }
         if self.half_closed {
             return Failure::ClientGone;
         }

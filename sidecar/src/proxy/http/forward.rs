@@ -4,7 +4,8 @@ use super::answer::{Refusal, outcome_of};
 use super::exchange::{Ends, Exchange, Failure, STALLED, Upstream};
 use super::idle::idle_time;
 use super::upload::Upload;
-use super::{Connection, Next, class, mux};
+use super::{Connection, Next, call, class, mux};
+use crate::grpc;
 use crate::http1::request::Method;
 use crate::http1::{Fault, Framing, Request, Response, write};
 use crate::metrics::{Direction, OpenConnection, Side};
@@ -34,6 +35,10 @@ struct Ended {
     request_read: bool,
     client_stays: bool,
     upstream_stays: bool,
+    /// What the answer said by gRPC's rules.
+    call: Option<grpc::Status>,
+    /// What was left of the request.
+    upload: Upload,
 }
 
 impl Connection {
@@ -41,7 +46,9 @@ impl Connection {
     pub(super) async fn forward(&mut self, record: &mut Record, pool: Arc<PoolEntry>, request: Request) -> Next {
         let key = self.find_key(&pool);
         let class = self.find_class(&pool, &request);
-        self.shares = wants_http2(&pool, &request, self.client.frames_bodies());
+        self.call = self.find_call(record.started());
+        self.shares = wants_http2(&pool, self.call.is_some());
+        self.timer.limit(self.find_deadline(&pool, record.started()));
         self.take_head(&request);
         // To be refused before anybody is asked. Where only the connect tells how bodies are framed, it waits until then.
         let mut upload = Upload::new(request.body, self.client.frames_bodies(), false);
@@ -59,6 +66,7 @@ impl Connection {
             Err(unreached) => return self.refuse_unreached(record, unreached, &request, &mut upload).await,
         };
         if self.shares {
+            self.up.keep();
             upload = Upload::new(request.body, self.client.frames_bodies(), upstream.stream.frames_bodies());
         }
         loop {
@@ -73,13 +81,17 @@ impl Connection {
                 self.now = Instant::now();
             }
             let ended = self.exchange(record, &mut upstream, &request, upload).await;
-            let silent = ended.result == Err(Failure::Upstream { silent: true });
-            if !(silent && may_resend && (!resent || attempts.may_retry())) {
+            let again = match ended.result {
+                Err(Failure::Upstream { silent: true }) => may_resend,
+                Err(Failure::Unprocessed) => self.up.may_rewind(),
+                _ => false,
+            };
+            if !(again && (!resent || attempts.may_retry())) {
                 return self.settle(record, upstream, &request, ended).await;
             }
             let Some(stale) = record.take_chosen() else { return Next::Abort };
             self.up.rewind();
-            upload = Upload::none();
+            upload = ended.upload;
             let established = match std::mem::replace(&mut resent, true) {
                 false => self.renew(&mut attempts, stale).await,
                 true => self.move_on(&mut attempts, stale).await,
@@ -100,6 +112,13 @@ impl Connection {
         })
     }
 
+    /// When the request as a whole must be over: the client's own word by gRPC, or the pool's, whichever comes first.
+    fn find_deadline(&self, pool: &PoolEntry, started: std::time::Instant) -> Option<Instant> {
+        let of_pool = pool.policy().timeouts.request_ms.map(|limit| started + Duration::from_millis(limit));
+        let of_call = self.call.and_then(|call| call.deadline);
+        of_pool.into_iter().chain(of_call).min().map(Instant::from_std)
+    }
+
     /// The class of the request's cost, if the pool goes by cost.
     fn find_class(&self, pool: &PoolEntry, request: &Request) -> Option<u64> {
         let Algorithm::LeastCost { class, .. } = &pool.policy().algorithm else { return None };
@@ -115,16 +134,20 @@ impl Connection {
         let Self { worker, client_input, up, requests, .. } = self;
         let buffers = &worker.http().buffers;
         write::request_head(up.bytes(), client_input.bytes(), requests.head(), request, &local);
+        if let Some(call) = &mut self.call {
+            call.make_room(up);
+        }
+        self.head_length = up.bytes().len();
         client_input.consume(request.head_len, buffers);
         requests.reset();
     }
 
     /// Hands the head over where it doesn't travel among the bytes.
     fn send_head(&mut self, upstream: &mut Upstream, request: &Request) {
-        if upstream.stream.frames_bodies() {
-            let length = self.up.bytes().len();
-            self.up.send_head(&mut upstream.stream, length, request.body == Framing::None);
+        if let Some(call) = self.call {
+            call.write_timeout(std::time::Instant::now(), &mut self.up);
         }
+        self.up.send_head(&mut upstream.stream, self.head_length, request.body == Framing::None);
     }
 
     /// Writes what is already there of the body, so that it leaves along with the head.
@@ -145,7 +168,11 @@ impl Connection {
                 None => self.connect(attempts, chosen).await,
             }
         };
-        attempts.establish(&self.worker, reach).await
+        let established = attempts.establish(&self.worker, reach);
+        match self.timer.limited() {
+            None => established.await,
+            Some(limit) => tokio::time::timeout_at(limit, established).await.unwrap_or(Err(Unreached::Deadline)),
+        }
     }
 
     /// A new connection, or a stream of one that is shared.
@@ -207,10 +234,12 @@ impl Connection {
         let result = result.await;
         Ended {
             result,
+            call: exchange.call_status(),
             response: exchange.response().copied(),
             request_read: exchange.is_request_read(),
             client_stays: exchange.client_stays(),
             upstream_stays: exchange.upstream_stays(),
+            upload: exchange.into_upload(),
         }
     }
 
@@ -221,6 +250,11 @@ impl Connection {
         self.discard();
         self.now = Instant::now();
         let status = ended.response.map_or(0, |response| response.status);
+        // A call that failed says so behind a 200.
+        let status = match (self.call, ended.call) {
+            (Some(_), Some(call)) if status == 200 => call.as_http(),
+            _ => status,
+        };
         record.set_status(status);
         let failure = match ended.result {
             Ok(()) => {
@@ -243,6 +277,12 @@ impl Connection {
         upstream.stream.abort();
         drop(upstream);
         match Refusal::failed(failure) {
+            Some(_) if self.call.is_some() && ended.response.is_some() => {
+                let mut trailers = Vec::new();
+                call::last_words(failure, &mut trailers);
+                self.client.finish(&trailers);
+                Next::Close
+            }
             Some(refusal) if ended.response.is_none() => {
                 let refusal = refusal.with(may_stay(request, ended.request_read), request.method == Method::Head);
                 refusal.note(record);
@@ -291,8 +331,12 @@ impl Connection {
 }
 
 /// Whether the request goes upstream as a stream of a shared connection.
-fn wants_http2(pool: &PoolEntry, _request: &Request, _is_http2: bool) -> bool {
-    pool.policy().upstream.protocol == UpstreamProtocol::Http2
+fn wants_http2(pool: &PoolEntry, is_call: bool) -> bool {
+    match pool.policy().upstream.protocol {
+        UpstreamProtocol::Http2 => true,
+        UpstreamProtocol::Http1 => false,
+        UpstreamProtocol::Auto => is_call,
+    }
 }
 
 /// Whether a connection may go on after a refusal: nothing of the request is left on it, and an HTTP/1.0 client isn't

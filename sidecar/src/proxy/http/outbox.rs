@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 
 /// Fewer bytes than this are copied behind a head: cheaper than a second slice.
 const COPIED: usize = 2048;
+/// So much of a message may be kept to be sent once more.
+const REPLAYED: usize = 64 * 1024;
 /// A waiting connection keeps no more than this for its next head.
 pub(super) const KEPT: usize = 1024;
 
@@ -18,6 +20,8 @@ pub(super) struct Outbox {
     sent: usize,
     pass: usize,
     total: u64,
+    /// What has been sent stays, for another time.
+    keeps: bool,
 }
 
 impl Outbox {
@@ -28,7 +32,17 @@ impl Outbox {
         if self.bytes.capacity() > KEPT {
             self.bytes = Vec::new();
         }
-        (self.sent, self.total) = (0, 0);
+        (self.sent, self.total, self.keeps) = (0, 0, false);
+    }
+
+    /// Keeps what is sent from now on, as long as it isn't much.
+    pub(super) fn keep(&mut self) {
+        self.keeps = true;
+    }
+
+    /// Whether the whole message so far is still there.
+    pub(super) fn may_rewind(&self) -> bool {
+        self.keeps
     }
 
     /// The bytes of memory that it holds.
@@ -42,7 +56,7 @@ impl Outbox {
         input.consume(std::mem::take(&mut self.pass), buffers);
     }
 
-    /// Sends the whole message again; only for one that consisted of its head.
+    /// Sends the whole message again; only for one that consisted of its head, or was [kept][Outbox::keep].
     pub(super) fn rewind(&mut self) {
         self.sent = 0;
     }
@@ -56,10 +70,16 @@ impl Outbox {
         }
     }
 
+    /// Writes over bytes that are still there.
+    pub(super) fn overwrite(&mut self, at: usize, bytes: &[u8]) {
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
     /// Where to append; what has been sent is forgotten first.
     pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
         debug_assert_eq!(self.pass, 0, "bytes that pass come after all others");
-        if self.sent == self.bytes.len() {
+        self.keeps &= self.bytes.len() < REPLAYED;
+        if self.sent == self.bytes.len() && !self.keeps {
             self.bytes.clear();
             self.sent = 0;
         }
@@ -68,7 +88,8 @@ impl Outbox {
 
     /// The next `count` bytes of `input` pass as they are.
     pub(super) fn pass(&mut self, input: &mut Input, count: usize, buffers: &Buffers) {
-        if count <= COPIED && self.sent < self.bytes.len() {
+        self.keeps &= self.bytes.len() + count <= REPLAYED;
+        if self.keeps || count <= COPIED && self.sent < self.bytes.len() {
             self.bytes.extend_from_slice(&input.bytes()[..count]);
             input.consume(count, buffers);
         } else {

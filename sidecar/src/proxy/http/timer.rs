@@ -10,17 +10,35 @@ use tokio::time::{Instant, Sleep};
 pub(super) struct Timer {
     sleep: Pin<Box<Sleep>>,
     deadline: Instant,
+    /// No deadline lies beyond it.
+    limit: Option<Instant>,
 }
 
 impl Timer {
     /// A timer for `deadline`.
     pub(super) fn new(deadline: Instant) -> Self {
-        Self { sleep: Box::pin(tokio::time::sleep_until(deadline)), deadline }
+        Self { sleep: Box::pin(tokio::time::sleep_until(deadline)), deadline, limit: None }
+    }
+
+    /// From now on no deadline lies beyond `limit`.
+    pub(super) fn limit(&mut self, limit: Option<Instant>) {
+        self.limit = limit;
+    }
+
+    /// The limit, if there is one.
+    pub(super) fn limited(&self) -> Option<Instant> {
+        self.limit
+    }
+
+    /// Whether it fired because of the limit.
+    pub(super) fn is_at_limit(&self) -> bool {
+        self.limit.is_some_and(|limit| limit <= self.deadline)
     }
 
     /// Sets a new deadline.
     pub(super) fn set(&mut self, from: Instant, after: Duration) {
-        self.deadline = from + after;
+        let deadline = from + after;
+        self.deadline = self.limit.map_or(deadline, |limit| limit.min(deadline));
         if self.deadline < self.sleep.deadline() {
             self.sleep.as_mut().reset(self.deadline);
         }
