@@ -113,6 +113,11 @@ impl ResponseParser {
         Ok(response)
     }
 
+    /// Whether a 100 has been among the answers.
+    pub(crate) fn has_continued(&self) -> bool {
+        self.continued
+    }
+
     /// The lines of the head that was read last.
     pub(crate) fn head(&self) -> &Head {
         &self.head

@@ -14,6 +14,7 @@ pub(crate) mod mux;
 mod outbox;
 mod relay;
 mod timer;
+mod tunnel;
 mod upload;
 
 #[cfg(test)]

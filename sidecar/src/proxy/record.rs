@@ -35,6 +35,11 @@ impl Record {
         Self { worker, pool, started: Instant::now(), member: None, lease: None, status: 0, flag: Flag::Cancelled, bytes: [0; 2] }
     }
 
+    /// The pool whose request it is.
+    pub(crate) fn pool(&self) -> &PoolEntry {
+        &self.pool
+    }
+
     /// When the request began.
     pub(crate) fn started(&self) -> Instant {
         self.started

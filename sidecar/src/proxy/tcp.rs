@@ -8,7 +8,9 @@ mod relay;
 mod tests;
 mod way;
 
+pub(crate) use end::End;
 pub(crate) use pipes::Pipes;
+pub(crate) use relay::{First, Flows, Patience, relay};
 
 use super::attempt::{Attempts, Chosen};
 use super::flag::Flag;
@@ -18,10 +20,8 @@ use crate::proxy_protocol::Addresses;
 use crate::stream::Stream;
 use crate::table::PoolEntry;
 use crate::worker::Worker;
-use end::End;
 use evenkeel_balance::{Outcome, key_hash};
 use evenkeel_wire::{Algorithm, HashKey};
-use relay::{First, Flows, relay};
 use socket2::SockRef;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -51,14 +51,14 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Stream, addresses: Add
     let member = chosen.member().clone();
     record.set_chosen(chosen);
     record.report_connected();
-    let idle = Duration::from_millis(pool.policy().timeouts.stream_idle_ms);
+    let patience = Patience::Always(Duration::from_millis(pool.policy().timeouts.stream_idle_ms));
     // The shape that this was picked from isn't needed any more, and connections may last for days.
     drop((attempts, pool));
     [&client, &upstream].into_iter().for_each(watch_for_silence);
     let flows = Flows::default();
     let ends = (End::of(&mut client), End::of(&mut upstream));
     let end = tokio::select! {
-        end = relay(&worker, ends, &flows, idle, |first| note_first(&mut record, first, &flows.up)) => end,
+        end = relay(&worker, ends, &flows, patience, |first| note_first(&mut record, first, &flows.up)) => end,
         () = member.gone() => Err(Flag::EndpointGone),
     };
     let Flows { up, down } = &flows;
@@ -109,7 +109,8 @@ pub(crate) fn reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
-fn watch_for_silence(stream: &Stream) {
+/// Has the kernel ask a peer that is silent whether it is there.
+pub(crate) fn watch_for_silence(stream: &Stream) {
     let Some(socket) = stream.socket() else { return };
     let (after, between, times) = KEEPALIVE;
     let keepalive = socket2::TcpKeepalive::new().with_time(after).with_interval(between).with_retries(times);

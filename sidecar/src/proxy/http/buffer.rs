@@ -16,15 +16,27 @@ const KEPT: usize = 32;
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
     free: RefCell<Vec<Box<[u8]>>>,
+    #[cfg(test)]
+    taken: std::cell::Cell<usize>,
 }
 
 impl Buffers {
     fn take(&self) -> Box<[u8]> {
+        #[cfg(test)]
+        self.taken.set(self.taken.get() + 1);
         let free = self.free.borrow_mut().pop();
         free.unwrap_or_else(|| vec![0; SIZE].into_boxed_slice())
     }
 
+    /// How many are in use.
+    #[cfg(test)]
+    pub(super) fn taken(&self) -> usize {
+        self.taken.get()
+    }
+
     fn give(&self, buffer: Box<[u8]>) {
+        #[cfg(test)]
+        self.taken.set(self.taken.get() - 1);
         let mut free = self.free.borrow_mut();
         if free.len() < KEPT {
             free.push(buffer);

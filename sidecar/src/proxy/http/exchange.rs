@@ -75,6 +75,8 @@ pub(super) struct Exchange<'a> {
     /// When the last of the request left; absent if it left along with the head.
     asked: Option<Instant>,
     half_closed: bool,
+    /// The client waits for a 100 before it sends the body.
+    expects_continue: bool,
     download: Download,
 }
 
@@ -91,7 +93,18 @@ impl<'a> Exchange<'a> {
     /// `upload` has taken what was there of the body; the head is in `ends.up`.
     pub(super) fn new(ends: Ends<'a>, upstream: &'a mut Upstream, request: &Request, upload: Upload, keep_alive: bool) -> Self {
         let download = Download::new(request, keep_alive);
-        Self { ends, upstream, upload, sent: Sent::Partly, nothing_moved: true, asked: None, half_closed: false, download }
+        let expects_continue = request.expects_continue;
+        Self {
+            ends,
+            upstream,
+            upload,
+            sent: Sent::Partly,
+            nothing_moved: true,
+            asked: None,
+            half_closed: false,
+            expects_continue,
+            download,
+        }
     }
 
     /// The answer's plan, if one has begun.
@@ -222,7 +235,9 @@ impl<'a> Exchange<'a> {
             return Failure::ClientGone;
         }
         let client_takes_nothing = self.ends.down.is_pending();
-        let client_sends_nothing = self.sent == Sent::Partly && !self.ends.up.is_pending() && self.response().is_none();
+        let waits_for_100 = self.expects_continue && !self.ends.parser.has_continued();
+        let client_sends_nothing =
+            !waits_for_100 && self.sent == Sent::Partly && !self.ends.up.is_pending() && self.response().is_none();
         if client_takes_nothing || client_sends_nothing { Failure::ClientStalled } else { Failure::UpstreamStalled }
     }
 }

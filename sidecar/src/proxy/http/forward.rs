@@ -41,6 +41,13 @@ struct Ended {
     upload: Upload,
 }
 
+impl Ended {
+    /// Whether the connections are to speak another protocol now.
+    fn is_upgrade(&self) -> bool {
+        self.result.is_ok() && self.response.is_some_and(|response| response.is_upgrade())
+    }
+}
+
 impl Connection {
     /// Forwards the request whose head has just been read.
     pub(super) async fn forward(&mut self, record: &mut Record, pool: Arc<PoolEntry>, request: Request) -> Next {
@@ -247,6 +254,10 @@ impl Connection {
     async fn settle(&mut self, record: &mut Record, mut upstream: Upstream, request: &Request, ended: Ended) -> Next {
         record.add_bytes(Direction::Upstream, self.up.total());
         record.add_bytes(Direction::Downstream, self.down.total());
+        if ended.is_upgrade() {
+            // Boxed: requests that stay HTTP needn't have room for it.
+            return Box::pin(self.tunnel(record, upstream)).await;
+        }
         self.discard();
         self.now = Instant::now();
         let status = ended.response.map_or(0, |response| response.status);

@@ -10,7 +10,7 @@ use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// One end.
-pub(super) enum End<'a> {
+pub(crate) enum End<'a> {
     /// Bytes are those of the socket.
     Socket(&'a TcpStream),
     /// Bytes are made of those of the socket.
@@ -19,7 +19,7 @@ pub(super) enum End<'a> {
 
 impl<'a> End<'a> {
     /// The end that `stream` is.
-    pub(super) fn of(stream: &'a mut Stream) -> Self {
+    pub(crate) fn of(stream: &'a mut Stream) -> Self {
         match stream {
             Stream::Plain(socket) => Self::Socket(socket),
             layered => Self::Layered(layered),

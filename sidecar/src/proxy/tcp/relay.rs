@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 /// What came first from upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum First {
+pub(crate) enum First {
     Byte,
     /// Its end, before the client's, or a reset.
     End,
@@ -20,23 +20,48 @@ pub(super) enum First {
 
 /// What both ways have done so far: up is from the client to the endpoint, down back.
 #[derive(Debug, Default)]
-pub(super) struct Flows {
+pub(crate) struct Flows {
     pub(super) up: Flow,
     pub(super) down: Flow,
 }
 
+impl Flows {
+    /// These bytes have been read already: the first that go up, and the first that go down.
+    pub(crate) fn beginning_with(up: Vec<u8>, down: Vec<u8>) -> Self {
+        Self { up: Flow::beginning_with(up), down: Flow::beginning_with(down) }
+    }
+
+    /// Bytes that have gone up, and down.
+    pub(crate) fn moved(&self) -> (u64, u64) {
+        (self.up.moved.get(), self.down.moved.get())
+    }
+}
+
+/// How long nothing may move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// So long.
+    Always(Duration),
+    /// For ever; and once one side has ended, so long to twice as long.
+    UntilHalfOpen(Duration),
+}
+
 /// Passes bytes on both ways. A side that has ended has its end passed on while the other goes on; `Ok` once both have. When nothing
-/// has moved either way for `idle`, that is the end, and the flag says who was waited for. `told` is called at the first byte from
+/// has moved either way for longer than `patience` says, that is the end, and the flag says who was waited for. `told` is called at the first byte from
 /// upstream, or at an end of upstream that comes instead and before the client's.
-pub(super) async fn relay(
+pub(crate) async fn relay(
     worker: &Worker,
     (mut client, mut upstream): (End<'_>, End<'_>),
     flows: &Flows,
-    idle: Duration,
+    patience: Patience,
     told: impl FnOnce(First),
 ) -> Result<(), Flag> {
     let Flows { up: up_flow, down: down_flow } = flows;
     let (mut up, mut down) = (Way::new(worker, up_flow), Way::new(worker, down_flow));
+    let (idle, is_patient) = match patience {
+        Patience::Always(idle) => (idle, false),
+        Patience::UntilHalfOpen(idle) => (idle, true),
+    };
     // Where nobody reads, only this tells that a side has been reset.
     let mut client_broken = pin!(broken(client.socket()));
     let mut upstream_broken = pin!(broken(upstream.socket()));
@@ -72,6 +97,10 @@ pub(super) async fn relay(
         }
         while timer.as_mut().poll(cx).is_ready() {
             let quiet_since = up_flow.moved_at().max(down_flow.moved_at()).unwrap_or(started);
+            if is_patient && !up_flow.has_ended.get() && !down_flow.has_ended.get() {
+                timer.as_mut().reset(Instant::now() + idle);
+                continue;
+            }
             if quiet_since.elapsed() >= idle {
                 return Poll::Ready(Err(waited_for(flows)));
             }

@@ -73,7 +73,7 @@ async fn fill(client: &TcpStream, flows: &Flows) {
 fn after_its_end_a_client_that_resets_ends_the_connection_at_once() {
     on_worker(async |worker, Through { mut client, from_client, to_server, mut server }| {
         let (flows, start) = (Flows::default(), Instant::now());
-        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, SILENCE, |_| {});
+        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, Patience::Always(SILENCE), |_| {});
         let resetting = async {
             client.shutdown().await.expect("ends its side");
             assert_eq!(server.read(&mut [0]).await.expect("the end passes"), 0);
@@ -95,7 +95,7 @@ fn a_client_that_resets_under_back_pressure_ends_the_connection_at_once() {
             reset(&client);
             drop(client);
         };
-        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, SILENCE, |_| {});
+        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, Patience::Always(SILENCE), |_| {});
         let (end, ()) = tokio::join!(serving, resetting);
         assert_eq!(end, Err(Flag::Cancelled));
     });
@@ -105,7 +105,7 @@ fn a_client_that_resets_under_back_pressure_ends_the_connection_at_once() {
 fn once_one_way_has_ended_five_minutes_of_silence_end_the_other_and_bytes_put_that_off() {
     on_worker(async |worker, Through { mut client, from_client, to_server, mut server }| {
         let (flows, start) = (Flows::default(), Instant::now());
-        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, SILENCE, |_| {});
+        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, Patience::Always(SILENCE), |_| {});
         let talking = async {
             client.shutdown().await.expect("ends its side");
             tokio::time::sleep(SILENCE / 2).await;
@@ -123,7 +123,7 @@ fn once_one_way_has_ended_five_minutes_of_silence_end_the_other_and_bytes_put_th
 fn an_answer_is_timed_from_the_last_byte_of_the_client_whatever_its_silence_before() {
     on_worker(async |worker, Through { mut client, from_client, to_server, mut server }| {
         let (flows, heard): (Flows, Cell<_>) = Default::default();
-        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, SILENCE, |first| {
+        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, Patience::Always(SILENCE), |first| {
             heard.set(Some((first, flows.up.silent_for())))
         });
         let talking = async {
@@ -148,7 +148,8 @@ fn heard_at_the_end(client_first: bool) -> Option<First> {
     let said = heard.clone();
     on_worker(async move |worker, Through { mut client, from_client, to_server, mut server }| {
         let flows = Flows::default();
-        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, SILENCE, |first| said.set(Some(first)));
+        let serving =
+            relay(&worker, sockets(&from_client, &to_server), &flows, Patience::Always(SILENCE), |first| said.set(Some(first)));
         let ending = async {
             client.write_all(b"?").await.expect("is taken");
             assert_eq!(server.read_u8().await.expect("passes"), b'?');
@@ -173,7 +174,7 @@ fn an_end_instead_of_an_answer_is_told_unless_the_client_has_ended_before() {
 fn nothing_either_way_for_the_idle_time_ends_the_connection_and_bytes_put_that_off() {
     on_worker(async |worker, Through { client, from_client, to_server, mut server }| {
         let (flows, start) = (Flows::default(), Instant::now());
-        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, SILENCE, |_| {});
+        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, Patience::Always(SILENCE), |_| {});
         let talking = async {
             tokio::time::sleep(SILENCE / 2).await;
             server.write_all(b"x").await.expect("is taken");
@@ -190,7 +191,7 @@ fn nothing_either_way_for_the_idle_time_ends_the_connection_and_bytes_put_that_o
 fn who_takes_nothing_for_the_idle_time_is_named() {
     on_worker(async |worker, Through { client, from_client, to_server, server: _server }| {
         let flows = Flows::default();
-        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, SILENCE, |_| {});
+        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, Patience::Always(SILENCE), |_| {});
         let (end, ()) = tokio::join!(serving, fill(&client, &flows));
         assert_eq!(end, Err(Flag::UpstreamTimeout));
     });
@@ -229,7 +230,7 @@ async fn exchange_bulk(client: &mut TcpStream, server: &mut TcpStream) {
 fn bulk_passes_whole_through_pipes_that_are_given_back() {
     in_real_time(async |worker, Through { mut client, from_client, to_server, mut server }| {
         let flows = Flows::default();
-        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, SILENCE, |_| {});
+        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, Patience::Always(SILENCE), |_| {});
         let (end, ()) = tokio::join!(serving, exchange_bulk(&mut client, &mut server));
         assert_eq!((end, flows.up.moved.get(), flows.down.moved.get()), (Ok(()), BULK as u64, BULK as u64 + 1));
         let (in_use, free) = worker.pipes().count();
@@ -242,7 +243,7 @@ fn without_a_free_pipe_bulk_is_copied() {
     in_real_time(async |worker, Through { mut client, from_client, to_server, mut server }| {
         let taken: Vec<_> = std::iter::from_fn(|| worker.pipes().take()).collect();
         let flows = Flows::default();
-        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, SILENCE, |_| {});
+        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, Patience::Always(SILENCE), |_| {});
         let (end, ()) = tokio::join!(serving, exchange_bulk(&mut client, &mut server));
         assert_eq!((end, worker.pipes().count()), (Ok(()), (taken.len(), 0)));
     });
@@ -254,7 +255,7 @@ fn bulk_passes_whole_where_bytes_are_not_those_of_a_socket() {
         let (mut from_client, mut to_server) = (Stream::from(from_client), Stream::from(to_server));
         let flows = Flows::default();
         let ends = (End::Layered(&mut from_client), End::Layered(&mut to_server));
-        let serving = relay(&worker, ends, &flows, SILENCE, |_| {});
+        let serving = relay(&worker, ends, &flows, Patience::Always(SILENCE), |_| {});
         let (end, ()) = tokio::join!(serving, exchange_bulk(&mut client, &mut server));
         assert_eq!((end, worker.pipes().count()), (Ok(()), (0, 0)));
     });
@@ -264,7 +265,7 @@ fn bulk_passes_whole_where_bytes_are_not_those_of_a_socket() {
 fn a_connection_that_waits_holds_no_pipe_whatever_it_has_moved() {
     in_real_time(async |worker, Through { mut client, from_client, to_server, mut server }| {
         let flows = Flows::default();
-        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, SILENCE, |_| {});
+        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, Patience::Always(SILENCE), |_| {});
         let moving = async {
             let sent = pattern(BULK, 3);
             let mut received = vec![0; BULK];
@@ -292,7 +293,7 @@ fn bytes_left_in_a_pipe_go_with_their_connection() {
             reset(&client);
             drop(client);
         };
-        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, SILENCE, |_| {});
+        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, Patience::Always(SILENCE), |_| {});
         let (end, ()) = tokio::join!(serving, resetting);
         assert_eq!((end, worker.pipes().count()), (Err(Flag::Cancelled), (0, 0)));
     });
@@ -302,7 +303,7 @@ fn bytes_left_in_a_pipe_go_with_their_connection() {
 fn a_reset_in_the_midst_of_bulk_is_the_end_of_it() {
     in_real_time(async |worker, Through { client, from_client, to_server, mut server }| {
         let flows = Flows::default();
-        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, SILENCE, |_| {});
+        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, Patience::Always(SILENCE), |_| {});
         let talking = async {
             let mut read = vec![0; 65536];
             while flows.up.moved.get() < BULK as u64 {

@@ -4,7 +4,7 @@
 use super::end::{End, Side, poll_io};
 use super::pipes::Pipe;
 use crate::worker::Worker;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -24,6 +24,8 @@ pub(super) enum Broken {
 /// What one way has done so far.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
+    /// Bytes that have been read before.
+    begun: RefCell<Vec<u8>>,
     /// Bytes that the writer has taken.
     pub(super) moved: Cell<u64>,
     /// When bytes last moved.
@@ -37,6 +39,11 @@ pub(super) struct Flow {
 }
 
 impl Flow {
+    /// These bytes have been read already.
+    pub(super) fn beginning_with(bytes: Vec<u8>) -> Self {
+        Self { begun: RefCell::new(bytes), ..Self::default() }
+    }
+
     fn count(&self, bytes: usize) {
         if bytes > 0 {
             self.moved.set(self.moved.get() + bytes as u64);
@@ -83,7 +90,9 @@ enum State {
 
 impl<'w> Way<'w> {
     pub(super) fn new(worker: &'w Worker, flow: &'w Flow) -> Self {
-        Self { worker, flow, state: State::Copying, bulk: None }
+        let rest = flow.begun.take();
+        let state = if rest.is_empty() { State::Copying } else { State::Holding { rest, at: 0 } };
+        Self { worker, flow, state, bulk: None }
     }
 
     /// Nobody reads from the reader: it has ended, or the writer must take something first.

@@ -220,15 +220,6 @@ fn a_probed_endpoint_is_judged_by_its_answers_head_and_again_by_a_bad_end() {
     });
 }
 
-/// The clock stands still until nothing else happens, then jumps to the next timer.
-fn with_paused_clock(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
-    runtime.expect("a runtime").block_on(async {
-        tokio::time::pause();
-        test.await;
-    });
-}
-
 #[test]
 fn a_head_that_does_not_end_gets_408_and_an_idle_client_nothing() {
     with_paused_clock(async {

@@ -1,10 +1,12 @@
 //! The proxy over real sockets: the test is client and upstream at once and says, byte by byte, what each of them saw.
 
+mod continues;
 mod damage;
 mod ends;
 mod framing;
 mod passing;
 mod retries;
+mod tunnel;
 
 use crate::metrics::Registry;
 use crate::proxy::turned_away::Caller;
@@ -34,6 +36,15 @@ fn on_both_families(test: impl AsyncFn(IpAddr)) {
         let tested = runtime.block_on(async { tokio::time::timeout(PATIENCE, test(address)).await });
         tested.unwrap_or_else(|_| panic!("the test hangs on {address}"));
     }
+}
+
+/// The clock stands still until nothing else happens, then jumps to the next timer.
+fn with_paused_clock(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+    runtime.expect("a runtime").block_on(async {
+        tokio::time::pause();
+        test.await;
+    });
 }
 
 /// A proxy for one pool.
