@@ -13,12 +13,13 @@ pub(crate) mod http;
 pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod tcp;
-#[allow(dead_code, reason = "its callers come with the listeners' settings")]
 pub(crate) mod turned_away;
 
 use crate::listen::{Slot, Slots};
 use crate::proxy::turned_away::Caller;
 use crate::proxy_protocol::Addresses;
+use crate::stream::Stream;
+use crate::tls::{self, Offer};
 use crate::worker::Worker;
 use evenkeel_wire::Protocol;
 use std::io;
@@ -78,10 +79,24 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u1
             }
         },
     };
+    let caller = Caller { port, peer: addresses.source };
+    if route.listener.protocol == Protocol::Tls {
+        let Some((stream, pool)) = tls::find_pool(&worker, &route.pool, stream, caller).await else { return };
+        return tcp::serve(worker, stream.into(), addresses, pool, Offer::Tls).await;
+    }
+    let mut stream = match (&route.listener.tls, &route.acceptor) {
+        (None, _) => Stream::Plain(stream),
+        (Some(_), Some(acceptor)) => match tls::accept(&worker, &route.pool, acceptor, stream, caller).await {
+            Some(stream) => Stream::Tls(stream),
+            None => return,
+        },
+        // A port where TLS ends is never served without.
+        (Some(_), None) => return tcp::reset(&stream),
+    };
     match route.listener.protocol {
-        Protocol::Tcp => tcp::serve(worker, stream.into(), addresses, route.pool).await,
-        Protocol::Http => http::serve(worker, stream.into(), Caller { port, peer: addresses.source }, route.pool).await,
-        Protocol::Tls | Protocol::Udp => tcp::reset(&stream),
+        Protocol::Http => http::serve(worker, stream, caller, route.pool).await,
+        Protocol::Tcp => tcp::serve(worker, stream, addresses, route.pool, Offer::Nothing).await,
+        Protocol::Tls | Protocol::Udp => stream.abort(),
     }
 }
 

@@ -22,7 +22,6 @@ pub(crate) enum Stream {
     /// Bytes as they are.
     Plain(TcpStream),
     /// TLS that ends or begins here.
-    #[allow(dead_code, reason = "the accept path and the connect path come to it")]
     Tls(Box<TlsStream>),
     /// A stream of an HTTP/2 connection.
     H2(mux::Stream),
@@ -112,6 +111,13 @@ impl Stream {
         match self {
             Self::Plain(_) | Self::Tls(_) => (response, response.body),
             Self::H2(stream) => stream.framing_of(response),
+        }
+    }
+
+    /// Makes the coming drop a proper end: over TLS that has to be said, or what was sent may have been cut off.
+    pub(crate) fn end(&mut self) {
+        if let Self::Tls(stream) = self {
+            stream.end();
         }
     }
 

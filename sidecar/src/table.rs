@@ -28,7 +28,6 @@ pub(crate) struct Route {
     /// What is asked of a connection there.
     pub(crate) listener: Arc<Listener>,
     /// What ends TLS there; there if the listener says that it ends.
-    #[allow(dead_code, reason = "the accept path comes to it")]
     pub(crate) acceptor: Option<Arc<Acceptor>>,
     /// The pool behind it.
     pub(crate) pool: Arc<PoolEntry>,
@@ -209,7 +208,6 @@ impl PoolEntry {
     }
 
     /// The TLS that its policy asks for.
-    #[allow(dead_code, reason = "the connect path comes to it")]
     pub(crate) fn tls(&self) -> &PoolTls {
         &self.tls
     }

@@ -101,7 +101,6 @@ impl Worker {
     }
 
     /// How much has been said of connections that were turned away.
-    #[allow(dead_code, reason = "its callers come with the listeners' settings")]
     pub(crate) fn turned_away(&self) -> &turned_away::Said {
         &self.turned_away
     }

@@ -5,6 +5,7 @@ use super::flag::{Flag, Retried};
 use crate::proxy_protocol::{self, Addresses};
 use crate::stream::Stream;
 use crate::table::{Member, PoolEntry};
+use crate::tls::{Offer, TlsFailure};
 use crate::worker::Worker;
 use evenkeel_balance::{Endpoint, InFlight, NoEndpoint, Outcome, PickArgs};
 use evenkeel_wire::RetryOn;
@@ -51,6 +52,8 @@ pub(crate) enum ConnectError {
     Timeout,
     /// No way there, or another error of the network.
     Unreachable,
+    /// It was made, but there is no TLS with the endpoint.
+    Tls(TlsFailure),
     /// It was made, twice, and each time ended before the first byte of an answer.
     Silent,
     /// This host has no ports, descriptors or memory left: no endpoint is to blame.
@@ -78,6 +81,7 @@ impl From<Unreached> for Flag {
             Unreached::Deadline => Self::RequestTimeout,
             Unreached::Connect(ConnectError::Local) => Self::LocalExhaustion,
             Unreached::Connect(ConnectError::Silent) => Self::UpstreamReset,
+            Unreached::Connect(ConnectError::Tls(_)) => Self::UpstreamTls,
             Unreached::Connect(_) => Self::ConnectFailure,
         }
     }
@@ -157,18 +161,29 @@ impl Attempts {
         Ok(())
     }
 
-    /// A new connection to the chosen endpoint, within the pool's connect timeout.
-    pub(crate) async fn connect(&self, chosen: &Chosen) -> Result<Stream, ConnectError> {
+    /// A new connection to the chosen endpoint, with TLS where the pool says so, within the pool's connect timeout. `offer`: what
+    /// will be spoken.
+    pub(crate) async fn connect(&self, chosen: &Chosen, offer: Offer) -> Result<Stream, ConnectError> {
         let limit = Duration::from_millis(self.pool.policy().connect_timeout_ms);
-        match tokio::time::timeout(limit, TcpStream::connect(chosen.address())).await {
-            Ok(Ok(stream)) => {
-                // Small writes go out at once: the proxy has already gathered what belongs together.
-                let _ = stream.set_nodelay(true);
-                self.announce(&stream)?;
-                Ok(Stream::Plain(stream))
-            }
-            Ok(Err(error)) => Err(ConnectError::of(&error)),
-            Err(_) => Err(ConnectError::Timeout),
+        let connected = tokio::time::timeout(limit, self.reach(chosen, offer)).await;
+        connected.unwrap_or(Err(ConnectError::Timeout))
+    }
+
+    async fn reach(&self, chosen: &Chosen, offer: Offer) -> Result<Stream, ConnectError> {
+        let socket = TcpStream::connect(chosen.address()).await.map_err(|error| ConnectError::of(&error))?;
+        // Small writes go out at once: the proxy has already gathered what belongs together.
+        let _ = socket.set_nodelay(true);
+        self.announce(&socket)?;
+        match (&self.pool.policy().upstream.tls, self.pool.tls().connector()) {
+            _ if offer == Offer::Tls => Ok(Stream::Plain(socket)),
+            (None, _) => Ok(Stream::Plain(socket)),
+            // Boxed: a pool without TLS doesn't carry the room for it along.
+            (Some(_), Some(connector)) => match Box::pin(connector.connect(socket, offer)).await {
+                Ok(stream) => Ok(Stream::Tls(stream)),
+                Err(failure) => Err(ConnectError::Tls(failure)),
+            },
+            // Whoever asks for TLS is never served without.
+            (Some(_), None) => Err(ConnectError::Tls(TlsFailure::Refused)),
         }
     }
 
@@ -196,13 +211,16 @@ impl Attempts {
         let outcome = match error {
             ConnectError::Local => Outcome::Cancelled,
             ConnectError::Silent => Outcome::GatewayError,
-            ConnectError::Refused | ConnectError::Timeout | ConnectError::Unreachable => Outcome::ConnectError,
+            ConnectError::Refused | ConnectError::Timeout | ConnectError::Unreachable | ConnectError::Tls(_) => {
+                Outcome::ConnectError
+            }
         };
         self.pool.report(worker, &mut chosen, outcome);
         let retried = match error {
             ConnectError::Refused => Retried::Refused,
             ConnectError::Timeout => Retried::Timeout,
             ConnectError::Unreachable => Retried::Unreachable,
+            ConnectError::Tls(_) => Retried::Tls,
             ConnectError::Silent => Retried::Silent,
             ConnectError::Local => return Err(Unreached::Connect(error)),
         };

@@ -21,6 +21,8 @@ pub(crate) enum Flag {
     QueueTimeout,
     /// The connect was refused, timed out or was unreachable, and no try was left.
     ConnectFailure,
+    /// There was no TLS with the endpoint: it isn't believed, refused, or speaks something else; and no try was left.
+    UpstreamTls,
     /// This host has no ports, descriptors or memory left for a connect; no endpoint is to blame.
     LocalExhaustion,
     /// The endpoint ended or reset the connection too early.
@@ -45,7 +47,7 @@ pub(crate) enum Flag {
 
 impl Flag {
     /// All, in the order of their numbers.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::None,
         Self::Empty,
         Self::NoneUsable,
@@ -54,6 +56,7 @@ impl Flag {
         Self::QueueFull,
         Self::QueueTimeout,
         Self::ConnectFailure,
+        Self::UpstreamTls,
         Self::LocalExhaustion,
         Self::UpstreamReset,
         Self::UpstreamTimeout,
@@ -80,6 +83,7 @@ impl Flag {
             Self::QueueFull => "QueueFull",
             Self::QueueTimeout => "QueueTimeout",
             Self::ConnectFailure => "ConnectFailure",
+            Self::UpstreamTls => "UpstreamTls",
             Self::LocalExhaustion => "LocalExhaustion",
             Self::UpstreamReset => "UpstreamReset",
             Self::UpstreamTimeout => "UpstreamTimeout",
@@ -161,6 +165,8 @@ pub(crate) enum Retried {
     Timeout,
     /// There was no way to it; now another endpoint.
     Unreachable,
+    /// There was no TLS with it; now another endpoint.
+    Tls,
     /// A connection ended before the first byte of the answer; now a new one to the same endpoint.
     StaleConnection,
     /// That one did so too; now another endpoint.
@@ -169,7 +175,8 @@ pub(crate) enum Retried {
 
 impl Retried {
     /// All, in the order of their numbers.
-    pub(crate) const ALL: [Self; 5] = [Self::Refused, Self::Timeout, Self::Unreachable, Self::StaleConnection, Self::Silent];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Refused, Self::Timeout, Self::Unreachable, Self::Tls, Self::StaleConnection, Self::Silent];
 
     /// The reason's label.
     pub(crate) fn as_str(self) -> &'static str {
@@ -177,6 +184,7 @@ impl Retried {
             Self::Refused => "Refused",
             Self::Timeout => "Timeout",
             Self::Unreachable => "Unreachable",
+            Self::Tls => "Tls",
             Self::StaleConnection => "StaleConnection",
             Self::Silent => "Silent",
         }

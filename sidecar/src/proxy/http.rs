@@ -23,9 +23,10 @@ mod tests;
 use crate::http1::{Fault, Request, RequestParser, ResponseParser};
 use crate::metrics::{OpenConnection, Side};
 use crate::proxy::record::Record;
-use crate::proxy::turned_away::Caller;
+use crate::proxy::turned_away::{self, Caller, TurnedAway};
 use crate::stream::Stream;
 use crate::table::PoolEntry;
+use crate::tls;
 use crate::worker::Worker;
 use answer::Refusal;
 use buffer::{Buffers, Input};
@@ -33,6 +34,7 @@ use call::Call;
 use detect::Opening;
 use idle::Idle;
 use outbox::Outbox;
+use rustls::AlertDescription;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -59,23 +61,36 @@ pub(crate) struct PerWorker {
 /// the table.
 pub(crate) async fn serve(worker: Rc<Worker>, mut client: Stream, caller: Caller, pool: Arc<PoolEntry>) {
     let _open = OpenConnection::new(pool.metrics().clone(), worker.index(), Side::Downstream);
-    drop(pool);
     let mut timer = Timer::new(Instant::now() + IDLE_TIMEOUT);
     let mut input = Input::default();
     let buffers = &worker.http().buffers;
-    match poll_fn(|cx| detect::poll(cx, &mut client, &mut input, &mut timer, buffers)).await {
-        Opening::Over => return,
-        Opening::Http2 => return mux::downstream::serve(worker, client, input, caller).await,
-        Opening::Http1 => {}
+    let opening = poll_fn(|cx| detect::poll(cx, &mut client, &mut input, &mut timer, buffers)).await;
+    match opening {
+        Opening::Over => return client.end(),
+        Opening::Tls => {
+            turned_away::note(&worker, &pool, caller, TurnedAway::TlsUnexpected, "");
+            return refuse_tls(client).await;
+        }
+        Opening::Http1 | Opening::Http2 => drop(pool),
+    }
+    if opening == Opening::Http2 {
+        return mux::downstream::serve(worker, client, input, caller).await;
     }
     let mut connection = Connection::new(worker, client, input, timer, caller);
     loop {
         match connection.serve_request().await {
             Next::Request => {}
-            Next::Close => return,
+            Next::Close => return connection.client.end(),
             Next::Linger => return connection.linger().await,
             Next::Abort => return connection.client.abort(),
         }
+    }
+}
+
+/// Tells a client that begins TLS where there is none, in its own words.
+async fn refuse_tls(client: Stream) {
+    if let Stream::Plain(socket) = client {
+        tls::refuse(socket, tls::Told::Alert(AlertDescription::HandshakeFailure)).await;
     }
 }
 

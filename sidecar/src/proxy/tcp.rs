@@ -19,6 +19,7 @@ use crate::metrics::{Direction, OpenConnection, Side};
 use crate::proxy_protocol::Addresses;
 use crate::stream::Stream;
 use crate::table::PoolEntry;
+use crate::tls::Offer;
 use crate::worker::Worker;
 use evenkeel_balance::{Outcome, key_hash};
 use evenkeel_wire::{Algorithm, HashKey};
@@ -33,13 +34,13 @@ use way::Flow;
 /// A silent peer is asked after this long, and given up after three questions.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
 
-/// Serves one client connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, mut client: Stream, addresses: Addresses, pool: Arc<PoolEntry>) {
+/// Serves one client connection to its end. `offer`: whether the bytes that pass are TLS already.
+pub(crate) async fn serve(worker: Rc<Worker>, mut client: Stream, addresses: Addresses, pool: Arc<PoolEntry>, offer: Offer) {
     let _client_open = OpenConnection::new(pool.metrics().clone(), worker.index(), Side::Downstream);
     let mut record = Record::start(worker.clone(), pool.clone());
     let key = source_key(pool.policy(), worker.source(addresses.source.ip()));
     let mut attempts = Attempts::new(pool.clone(), key, None).announcing(addresses);
-    let connect = async |attempts: &Attempts, chosen: &Chosen| attempts.connect(chosen).await;
+    let connect = async |attempts: &Attempts, chosen: &Chosen| attempts.connect(chosen, offer).await;
     let (chosen, mut upstream) = match attempts.establish(&worker, connect).await {
         Ok(established) => established,
         Err(unreached) => {

@@ -3,8 +3,8 @@
 use super::files::Pem;
 use super::refusal::TlsRefusal;
 use super::session::Session;
-use super::stream::{Broken, TlsStream};
-use super::{Kind, provider};
+use super::stream::{Alpn, Broken, TlsStream};
+use super::{Offer, provider};
 use arc_swap::ArcSwap;
 use evenkeel_wire::Verification;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -19,13 +19,19 @@ use tokio::net::TcpStream;
 
 /// Begins TLS to the endpoints of one pool. The authorities may be exchanged while it is used.
 pub(crate) struct Connector {
-    config: ArcSwap<ClientConfig>,
+    configs: ArcSwap<Configs>,
     shape: Shape,
+}
+
+/// One belief, and what is offered by it.
+struct Configs {
+    http1: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
+    nothing: Arc<ClientConfig>,
 }
 
 /// All but the authorities.
 pub(super) struct Shape {
-    kind: Kind,
     verification: Verification,
     /// What is asked for; absent: the endpoint's address, which isn't sent.
     name: Option<ServerName<'static>>,
@@ -55,6 +61,16 @@ impl TlsFailure {
         }
     }
 
+    /// What is wrong and what to do, for people.
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Self::Certificate => "the endpoint's certificate isn't believed; see spec.upstream.tls of the pool",
+            Self::Refused => "the endpoint refuses TLS as it is offered; see spec.upstream of the pool",
+            Self::NoTls => "the endpoint speaks no TLS; see spec.upstream.tls of the pool",
+            Self::Closed => "the endpoint ends the connection in the midst of the TLS handshake",
+        }
+    }
+
     fn of(broken: &Broken) -> Self {
         match broken {
             Broken::NoTls(_) => Self::NoTls,
@@ -66,13 +82,13 @@ impl TlsFailure {
 }
 
 impl Shape {
-    pub(super) fn new(kind: Kind, verification: Verification, hostname: Option<&str>) -> Result<Self, TlsRefusal> {
+    pub(super) fn new(verification: Verification, hostname: Option<&str>) -> Result<Self, TlsRefusal> {
         let parse = |name: &str| ServerName::try_from(name.to_owned()).map_err(|_| TlsRefusal::BadName(name.into()));
         let name = hostname.map(parse).transpose()?;
         if name.is_none() && verification == Verification::Full {
             return Err(TlsRefusal::NoName);
         }
-        Ok(Self { kind, verification, name })
+        Ok(Self { verification, name })
     }
 
     /// Whether anything is believed because of an authority.
@@ -80,7 +96,7 @@ impl Shape {
         self.verification != Verification::Off
     }
 
-    fn config(&self, authorities: Option<&Pem>) -> Result<ClientConfig, TlsRefusal> {
+    fn configs(&self, authorities: Option<&Pem>) -> Result<Configs, TlsRefusal> {
         let roots = authorities.map(roots).transpose()?;
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
@@ -93,9 +109,13 @@ impl Shape {
                 .build()
                 .map_err(|error| TlsRefusal::Unusable(error.to_string()))?,
         };
-        let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-        config.alpn_protocols = self.kind.alpn().iter().map(|protocol| protocol.to_vec()).collect();
-        Ok(config)
+        let nothing = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        let offering = |offer: Offer| {
+            let mut config = nothing.clone();
+            config.alpn_protocols = offer.alpn();
+            Arc::new(config)
+        };
+        Ok(Configs { http1: offering(Offer::Http1), http2: offering(Offer::Http2), nothing: offering(Offer::Nothing) })
     }
 }
 
@@ -115,23 +135,34 @@ fn roots(authorities: &Pem) -> Result<RootCertStore, TlsRefusal> {
 
 impl Connector {
     pub(super) fn new(shape: Shape, authorities: Option<&Pem>) -> Result<Self, TlsRefusal> {
-        Ok(Self { config: ArcSwap::from_pointee(shape.config(authorities)?), shape })
+        Ok(Self { configs: ArcSwap::from_pointee(shape.configs(authorities)?), shape })
     }
 
     /// Handshakes that begin from here on believe these authorities.
     pub(super) fn exchange(&self, authorities: &Pem) -> Result<(), TlsRefusal> {
-        self.config.store(Arc::new(self.shape.config(Some(authorities))?));
+        self.configs.store(Arc::new(self.shape.configs(Some(authorities))?));
         Ok(())
     }
 
     /// The handshake with an endpoint; how long it may take is the caller's affair. The library's words on a failure are logged,
     /// as they may tell what to do.
-    pub(crate) async fn connect(&self, socket: TcpStream) -> Result<Box<TlsStream>, TlsFailure> {
+    pub(crate) async fn connect(&self, socket: TcpStream, offer: Offer) -> Result<Box<TlsStream>, TlsFailure> {
         let endpoint = socket.peer_addr().map_err(|_| TlsFailure::Closed)?;
         let name = self.shape.name.clone().unwrap_or_else(|| ServerName::from(endpoint.ip()));
-        let shaken = match UnbufferedClientConnection::new(self.config.load_full(), name) {
+        let configs = self.configs.load_full();
+        let config = match offer {
+            Offer::Http1 | Offer::Http => &configs.http1,
+            Offer::Http2 => &configs.http2,
+            Offer::Nothing | Offer::Tls => &configs.nothing,
+        };
+        let shaken = match UnbufferedClientConnection::new(config.clone(), name) {
             Ok(connection) => shake(socket, connection).await,
             Err(error) => Err(Broken::Tls(error)),
+        };
+        let shaken = match shaken {
+            // Without ALPN an endpoint may still speak HTTP/1.1, but not HTTP/2 (RFC 9113, section 3.2).
+            Ok(stream) if offer == Offer::Http2 && stream.alpn() != Alpn::Http2 => Err(Broken::Tls(Error::NoApplicationProtocol)),
+            shaken => shaken,
         };
         shaken.map_err(|broken| {
             let reason = TlsFailure::of(&broken);

@@ -5,8 +5,8 @@ use super::certificate::Moment;
 use super::client::{self, Connector};
 use super::refusal::TlsRefusal;
 use super::server::{self, Acceptor, Pair};
-use super::{Kind, provider};
-use evenkeel_wire::{ListenerTls, Protocol, Upstream, UpstreamTls};
+use super::{Offer, provider};
+use evenkeel_wire::{ListenerTls, Protocol, UpstreamTls};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SigningKey;
@@ -96,7 +96,7 @@ struct State {
 /// One thing in use.
 struct Watched<Settings, Made, const FILES: usize> {
     settings: Settings,
-    kind: Kind,
+    offer: Offer,
     made: Weak<Made>,
     files: [PathBuf; FILES],
     /// As they were when they were last read, whatever came of it.
@@ -119,20 +119,20 @@ pub(crate) struct Shown {
 impl Files {
     /// What ends TLS at a listener: the one in use if there is one.
     pub(crate) fn acceptor(&self, tls: &ListenerTls, protocol: Protocol, now: SystemTime) -> Result<Arc<Acceptor>, TlsRefusal> {
-        let kind = if protocol == Protocol::Http { Kind::Http } else { Kind::Bytes };
+        let offer = if protocol == Protocol::Http { Offer::Http } else { Offer::Nothing };
         let mut state = self.lock();
-        if let Some(made) = find(&state.servers, tls, kind) {
+        if let Some(made) = find(&state.servers, tls, offer) {
             return Ok(made);
         }
         let files = [PathBuf::from(&tls.certificate_file), PathBuf::from(&tls.key_file)];
         // Before the reading: what changes in between is seen as a change.
         let seen = files.each_ref().map(|path| Stamp::of(path));
         let pair = read_pair(&files, moment(now))?;
-        let made = Arc::new(Acceptor::new(server::Shape::new(kind, tls.min_version)?, &pair)?);
+        let made = Arc::new(Acceptor::new(server::Shape::new(offer, tls.min_version)?, &pair)?);
         let until = Some(pair.until);
         state.servers.push(Watched {
             settings: tls.clone(),
-            kind,
+            offer,
             made: Arc::downgrade(&made),
             files,
             seen,
@@ -142,25 +142,25 @@ impl Files {
         Ok(made)
     }
 
-    /// What begins TLS to a pool's endpoints; `None` if the pool speaks plainly to them.
-    pub(crate) fn connector(&self, upstream: &Upstream, protocol: Protocol) -> Result<Option<Arc<Connector>>, TlsRefusal> {
-        let Some(tls) = &upstream.tls else { return Ok(None) };
-        let kind = if protocol == Protocol::Http { Kind::of(upstream.protocol) } else { Kind::Bytes };
+    /// What begins TLS to endpoints that are spoken to so: the one in use if there is one.
+    pub(crate) fn connector(&self, tls: &UpstreamTls) -> Result<Arc<Connector>, TlsRefusal> {
         let mut state = self.lock();
-        if let Some(made) = find(&state.clients, tls, kind) {
-            return Ok(Some(made));
+        // What is offered is said with each connection.
+        let offer = Offer::Nothing;
+        if let Some(made) = find(&state.clients, tls, offer) {
+            return Ok(made);
         }
-        let shape = client::Shape::new(kind, tls.verification, tls.hostname.as_deref())?;
+        let shape = client::Shape::new(tls.verification, tls.hostname.as_deref())?;
         if !shape.needs_roots() {
-            return Connector::new(shape, None).map(|made| Some(Arc::new(made)));
+            return Connector::new(shape, None).map(Arc::new);
         }
         let files = [tls.ca_file.as_ref().map(PathBuf::from).or_else(system_roots).ok_or(TlsRefusal::NoSystemRoots)?];
         let seen = files.each_ref().map(|path| Stamp::of(path));
         let made = Arc::new(Connector::new(shape, Some(&Pem::read(&files[0])?))?);
         let watched =
-            Watched { settings: tls.clone(), kind, made: Arc::downgrade(&made), files, seen, until: None, refused: [0; _] };
+            Watched { settings: tls.clone(), offer, made: Arc::downgrade(&made), files, seen, until: None, refused: [0; _] };
         state.clients.push(watched);
-        Ok(Some(made))
+        Ok(made)
     }
 
     /// Looks at the files of all that is still in use.
@@ -219,9 +219,11 @@ impl Files {
 fn find<Settings: PartialEq, Made, const FILES: usize>(
     all: &[Watched<Settings, Made, FILES>],
     settings: &Settings,
-    kind: Kind,
+    offer: Offer,
 ) -> Option<Arc<Made>> {
-    all.iter().filter(|watched| watched.kind == kind && watched.settings == *settings).find_map(|watched| watched.made.upgrade())
+    all.iter()
+        .filter(|watched| watched.offer == offer && watched.settings == *settings)
+        .find_map(|watched| watched.made.upgrade())
 }
 
 impl<Settings, Made, const FILES: usize> Watched<Settings, Made, FILES> {

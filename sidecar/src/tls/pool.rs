@@ -1,16 +1,15 @@
 //! What one pool needs of TLS: made of its policy when it comes into use, or refused.
 
 use super::{Acceptor, Connector, Files, TlsRefusal};
-use evenkeel_wire::{Listener, Policy, Protocol};
+use evenkeel_wire::{Listener, Policy};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The acceptors of a pool's listeners and the connectors to its endpoints.
+/// The acceptors of a pool's listeners and the connector to its endpoints.
 #[derive(Clone, Default)]
 pub(crate) struct PoolTls {
     acceptors: Vec<(u16, Arc<Acceptor>)>,
-    http: Option<Arc<Connector>>,
-    bytes: Option<Arc<Connector>>,
+    connector: Option<Arc<Connector>>,
 }
 
 impl PoolTls {
@@ -21,22 +20,13 @@ impl PoolTls {
         files: &Files,
         now: SystemTime,
     ) -> Result<Self, (String, TlsRefusal)> {
-        let upstream =
-            |protocol| files.connector(&policy.upstream, protocol).map_err(|refusal| ("spec.upstream.tls".to_owned(), refusal));
-        let (mut acceptors, mut http, mut bytes) = (Vec::new(), None, None);
-        for listener in listeners {
-            if let Some(tls) = &listener.tls {
-                let refused = |refusal| (format!("listener `{}`", listener.name), refusal);
-                acceptors.push((listener.port, files.acceptor(tls, listener.protocol, now).map_err(refused)?));
-            }
-            match listener.protocol {
-                Protocol::Http if http.is_none() => http = upstream(Protocol::Http)?,
-                Protocol::Tcp if bytes.is_none() => bytes = upstream(Protocol::Tcp)?,
-                // What is passed through is TLS already, and datagrams are none.
-                _ => {}
-            }
+        let mut acceptors = Vec::new();
+        for (listener, tls) in listeners.filter_map(|listener| Some((listener, listener.tls.as_ref()?))) {
+            let acceptor = files.acceptor(tls, listener.protocol, now);
+            acceptors.push((listener.port, acceptor.map_err(|refusal| (format!("listener `{}`", listener.name), refusal))?));
         }
-        Ok(Self { acceptors, http, bytes })
+        let connector = policy.upstream.tls.as_ref().map(|tls| files.connector(tls)).transpose();
+        Ok(Self { acceptors, connector: connector.map_err(|refusal| ("spec.upstream.tls".to_owned(), refusal))? })
     }
 
     /// What ends TLS on the port.
@@ -44,12 +34,8 @@ impl PoolTls {
         self.acceptors.iter().find(|(at, _)| *at == port).map(|(_, acceptor)| acceptor)
     }
 
-    /// What begins TLS to endpoints for what comes in by this protocol.
-    pub(crate) fn connector(&self, protocol: Protocol) -> Option<&Arc<Connector>> {
-        match protocol {
-            Protocol::Http => self.http.as_ref(),
-            Protocol::Tcp => self.bytes.as_ref(),
-            Protocol::Tls | Protocol::Udp => None,
-        }
+    /// What begins TLS to endpoints.
+    pub(crate) fn connector(&self) -> Option<&Arc<Connector>> {
+        self.connector.as_ref()
     }
 }

@@ -5,7 +5,7 @@ use super::files::Pem;
 use super::refusal::{TlsRefusal, Until};
 use super::session::Session;
 use super::stream::{Broken, TlsStream};
-use super::{Kind, provider};
+use super::{Offer, provider};
 use crate::http1::status::Canned;
 use crate::proxy::turned_away::{self, Caller, TurnedAway};
 use crate::table::PoolEntry;
@@ -25,7 +25,7 @@ use tokio::time::timeout;
 /// From the first byte to the handshake's end.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long, and for how many bytes, a client that is turned away is listened to: a hard close could take our word from it.
-const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
+pub(super) const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
 /// Tickets that each client gets; one is used for each connection that goes on with a session.
 const TICKETS: usize = 2;
 
@@ -38,7 +38,7 @@ pub(crate) struct Acceptor {
 
 /// All but the certificate.
 pub(super) struct Shape {
-    kind: Kind,
+    offer: Offer,
     min_version: TlsVersion,
     tickets: Arc<dyn ProducesTickets>,
 }
@@ -79,10 +79,10 @@ impl Pair {
 }
 
 impl Shape {
-    pub(super) fn new(kind: Kind, min_version: TlsVersion) -> Result<Self, TlsRefusal> {
+    pub(super) fn new(offer: Offer, min_version: TlsVersion) -> Result<Self, TlsRefusal> {
         // Sessions are the clients' to keep: nothing here grows with them.
         let tickets = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| TlsRefusal::Unusable(error.to_string()))?;
-        Ok(Self { kind, min_version, tickets })
+        Ok(Self { offer, min_version, tickets })
     }
 
     fn config(&self, pair: &Pair) -> Result<ServerConfig, TlsRefusal> {
@@ -98,7 +98,7 @@ impl Shape {
         config.ticketer = self.tickets.clone();
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = TICKETS;
-        config.alpn_protocols = self.kind.alpn().iter().map(|protocol| protocol.to_vec()).collect();
+        config.alpn_protocols = self.offer.alpn();
         Ok(config)
     }
 }
@@ -188,7 +188,7 @@ fn reason(broken: &Broken) -> Option<TurnedAway> {
 }
 
 /// A method begins with capital letters, and so does the preface of HTTP/2.
-fn is_http(first: [u8; 4]) -> bool {
+pub(super) fn is_http(first: [u8; 4]) -> bool {
     first[0].is_ascii_uppercase() && first.iter().all(|byte| byte.is_ascii_uppercase() || matches!(byte, 0 | b' ' | b'-' | b'_'))
 }
 
@@ -201,13 +201,18 @@ fn detail(broken: Broken) -> String {
     }
 }
 
+/// What a client is told that speaks plain HTTP.
+pub(super) fn told_in_plain() -> Vec<u8> {
+    let (reason, advice) = (TurnedAway::PlainHttp.as_str(), "this port speaks TLS; use https");
+    let mut answer = Vec::new();
+    Canned { status: 400, reason, advice, close: true, to_head: false }.write(&mut answer);
+    answer
+}
+
 /// Sends what the library or this proxy has to say, and waits until the client has had a chance to hear it.
 async fn farewell(mut stream: Box<TlsStream>, reason: TurnedAway) {
     if reason == TurnedAway::PlainHttp {
-        let advice = "this port speaks TLS; use https";
-        let mut answer = Vec::new();
-        Canned { status: 400, reason: reason.as_str(), advice, close: true, to_head: false }.write(&mut answer);
-        stream.send_plainly(&answer);
+        stream.send_plainly(&told_in_plain());
     }
     let sent = poll_fn(|cx| stream.poll_send(cx)).await;
     linger(stream.into_socket(), sent.is_ok()).await;

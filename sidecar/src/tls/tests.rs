@@ -2,21 +2,28 @@
 //! buffered connection, which is another implementation of everything but the protocol.
 
 mod handshakes;
+mod hellos;
+mod paths;
 mod reloads;
 mod streams;
 
+use super::stream::Alpn;
 use super::*;
-use crate::metrics::Registry;
-use crate::table::{PoolEntry, Table};
+use crate::metrics::{Exporter, Registry, Sources};
+use crate::proxy::turned_away::Caller;
+use crate::status::Status;
+use crate::table::{Member, PoolEntry, Table};
 use crate::worker::{Shared, Worker};
-use evenkeel_wire::{ListenerTls, Protocol, TlsVersion, Upstream, UpstreamTls, Verification};
+use evenkeel_wire::{Listener, ListenerTls, Policy, PoolName, Protocol, TlsVersion, UpstreamTls, Verification};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::time::{Duration, SystemTime};
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -76,9 +83,8 @@ impl Authority {
         ListenerTls { certificate_file: self.text("tls.crt"), key_file: self.text("tls.key"), min_version }
     }
 
-    fn upstream(&self, hostname: Option<&str>, verification: Verification) -> Upstream {
-        let tls = UpstreamTls { hostname: hostname.map(Into::into), ca_file: Some(self.text("ca.pem")), verification };
-        Upstream { tls: Some(tls), ..Upstream::default() }
+    fn upstream(&self, hostname: Option<&str>, verification: Verification) -> UpstreamTls {
+        UpstreamTls { hostname: hostname.map(Into::into), ca_file: Some(self.text("ca.pem")), verification }
     }
 
     /// An acceptor with a good certificate for [`NAME`].
@@ -93,8 +99,16 @@ impl Authority {
         files::read_pair(&[self.path("tls.crt"), self.path("tls.key")], certificate::Moment(1_800_000_000)).expect("a good pair")
     }
 
-    fn connector(&self, upstream: &Upstream) -> Arc<Connector> {
-        Files::default().connector(upstream, Protocol::Http).expect("good files").expect("TLS")
+    /// The acceptor goes on with a certificate for this name.
+    fn pair_for(&self, name: &str, acceptor: &Acceptor) {
+        self.write(&self.issue(name, (2020, 2090)));
+        let files = [self.path("tls.crt"), self.path("tls.key")];
+        let pair = files::read_pair(&files, certificate::Moment(1_800_000_000)).expect("a good pair");
+        acceptor.exchange(&pair).expect("a good pair");
+    }
+
+    fn connector(&self, upstream: &UpstreamTls) -> Arc<Connector> {
+        Files::default().connector(upstream).expect("good files")
     }
 
     /// The library's own client.
@@ -116,4 +130,70 @@ async fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().expect("an address")), listener.accept());
     (near.expect("connects"), far.expect("a connection").0)
+}
+
+/// A worker and pools whose counts can be read.
+struct Stand {
+    worker: Rc<Worker>,
+    pool: Arc<PoolEntry>,
+    registry: Arc<Registry>,
+}
+
+impl Stand {
+    /// A pool without anything.
+    fn new() -> Self {
+        Self::with([("test/pool", crate::control::tests::policy(), vec![])])
+    }
+
+    /// Pools with these policies and endpoints.
+    fn with<const N: usize>(pools: [(&str, Policy, Vec<SocketAddr>); N]) -> Self {
+        let (registry, files) = (Arc::new(Registry::new(1)), Files::default());
+        let entries: Vec<_> = pools.map(|pool| Arc::new(entry(pool, &registry, &files))).into();
+        let pool = entries[0].clone();
+        let table = Table::new(entries.into_iter().map(|pool| (pool.name().clone(), pool)).collect(), |_| true);
+        let table = Arc::new(arc_swap::ArcSwap::from_pointee(table));
+        let shared = Shared { table, lifecycle: Arc::default(), access_log: false, pod_ip: None };
+        Self { worker: Rc::new(Worker::new(0, shared, 7)), pool, registry }
+    }
+
+    async fn accept(&self, acceptor: &Acceptor, socket: TcpStream) -> Option<Box<TlsStream>> {
+        let peer = socket.peer_addr().expect("an address");
+        accept(&self.worker, &self.pool, acceptor, socket, Caller { port: 18443, peer }).await
+    }
+
+    /// The lines of the metrics page that begin so, without their beginning.
+    fn counted(&self, head: &str) -> Vec<String> {
+        let sources = Sources {
+            table: Arc::default(),
+            registry: self.registry.clone(),
+            status: Arc::new(Status::new(String::new())),
+            tls: Arc::default(),
+        };
+        let page = Exporter::new(sources).page().expect("a page");
+        page.lines().filter_map(|line| line.strip_prefix(head)).map(Into::into).collect()
+    }
+
+    /// The reasons that were counted, each with its count.
+    fn refused(&self) -> Vec<String> {
+        let lines = self.counted("evenkeel_connections_refused_total{pool=\"test/pool\",reason=\"");
+        lines.into_iter().map(|rest| rest.replace("\"}", "")).collect()
+    }
+}
+
+fn entry((name, policy, endpoints): (&str, Policy, Vec<SocketAddr>), registry: &Registry, files: &Files) -> PoolEntry {
+    let name: PoolName = name.parse().expect("a name");
+    let metrics = registry.pool(&name);
+    let book = evenkeel_balance::Book::new();
+    let member = |address: &SocketAddr| {
+        let (id, health) = (address.to_string(), evenkeel_balance::Health::Usable);
+        let (ring_key, weight, zone, priority) = (id.clone(), 100, None, 0);
+        let spec = evenkeel_balance::EndpointSpec { ring_key, id: id.clone(), address: *address, weight, zone, priority, health };
+        Arc::new(Member::new(book.enter(spec, Instant::now()), metrics.enter(&id, &id)))
+    };
+    let members: Vec<_> = endpoints.iter().map(member).collect();
+    let config = evenkeel_balance::Config::new(evenkeel_balance::Algorithm::RoundRobin);
+    let records = members.iter().map(|member| member.endpoint().clone()).collect();
+    let balance = evenkeel_balance::Pool::try_new(config, records, 7).expect("a pool");
+    let tls = PoolTls::new(&policy, policy.listeners.iter(), files, SystemTime::now()).expect("good files");
+    PoolEntry::new(name, 1, Arc::new(policy), balance, members, metrics).with_tls(tls)
 }

@@ -59,6 +59,7 @@ impl Refusal {
             Unreached::NoEndpoint(_) => "the pool has no endpoint that may be used; see its status",
             Unreached::Deadline => return Self::DEADLINE,
             Unreached::Connect(ConnectError::Silent) => return Self::new(502, Flag::UpstreamReset, SILENT),
+            Unreached::Connect(ConnectError::Tls(failure)) => failure.advice(),
             Unreached::Connect(_) => "no endpoint could be connected to",
         };
         Self::new(503, unreached.into(), advice)
@@ -175,11 +176,16 @@ impl Connection {
         let Self { worker, client, client_input, timer, .. } = self;
         let buffers = &worker.http().buffers;
         client_input.clear(buffers);
-        if poll_fn(|cx| client.poll_shutdown(cx)).await.is_err() {
-            return;
-        }
         let (time, mut bytes) = LINGER;
         timer.set(Instant::now(), time);
+        let ended = poll_fn(|cx| match client.poll_shutdown(cx) {
+            Poll::Ready(ended) => Poll::Ready(ended.is_ok()),
+            // What was written before may not have gone yet.
+            Poll::Pending => timer.poll(cx).map(|()| false),
+        });
+        if !ended.await {
+            return;
+        }
         poll_fn(|cx| {
             while let Poll::Ready(read) = client_input.poll_fill(cx, client, buffers) {
                 client_input.clear(buffers);

@@ -14,6 +14,8 @@ pub(super) enum Opening {
     Http1,
     /// HTTP/2, by prior knowledge or as ALPN has said.
     Http2,
+    /// TLS, on a port where it isn't expected: no request begins so.
+    Tls,
     /// The client has ended the connection, or was silent for too long.
     Over,
 }
@@ -44,6 +46,11 @@ pub(super) fn poll(
 
 /// `None`: it could still be both.
 fn read(bytes: &[u8]) -> Option<Opening> {
+    /// The type of a record of the handshake (RFC 8446, section 5.1).
+    const HANDSHAKE: u8 = 22;
+    if bytes.first() == Some(&HANDSHAKE) {
+        return Some(Opening::Tls);
+    }
     let known = bytes.len().min(PREFACE.len());
     match bytes[..known] == PREFACE[..known] {
         false => Some(Opening::Http1),
@@ -63,6 +70,7 @@ mod tests {
         }
         assert_eq!(read(PREFACE), Some(Opening::Http2));
         assert_eq!(read(&[PREFACE, b"\0\0\0".as_slice()].concat()), Some(Opening::Http2));
+        assert_eq!(read(b"\x16\x03"), Some(Opening::Tls));
         for request in ["GET", "P", "PUT / HTTP/1.1", "PRI * HTTP/1.1\r\n"].map(str::as_bytes) {
             let expected = if PREFACE.starts_with(request) { None } else { Some(Opening::Http1) };
             assert_eq!(read(request), expected);

@@ -15,6 +15,7 @@ use crate::proxy::record::Record;
 use crate::proxy::tcp::source_hash;
 use crate::stream::Stream;
 use crate::table::{Member, PoolEntry};
+use crate::tls::Offer;
 use crate::worker::Worker;
 use evenkeel_balance::key_hash;
 use evenkeel_wire::{Algorithm, HashKey, RetryOn, UpstreamProtocol};
@@ -186,7 +187,7 @@ impl Connection {
     async fn connect(&self, attempts: &Attempts, chosen: &Chosen) -> Result<Upstream, ConnectError> {
         let open = || OpenConnection::new(attempts.pool().metrics().clone(), self.worker.index(), Side::Upstream);
         if !self.shares {
-            let stream = attempts.connect(chosen).await?;
+            let stream = attempts.connect(chosen, Offer::Http1).await?;
             return Ok(Upstream { stream, reused: false, _open: Some(open()) });
         }
         let stream = mux::upstream::open(&self.worker, attempts, chosen, open).await?;

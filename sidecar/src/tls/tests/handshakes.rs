@@ -1,49 +1,8 @@
 //! How handshakes end: as each side wants it, or by a typed reason that is counted and told.
 
 use super::*;
-use crate::metrics::{Exporter, Sources};
-use crate::proxy::turned_away::Caller;
-use crate::status::Status;
+use crate::tls::server::HANDSHAKE_TIMEOUT;
 use rustls::version::{TLS12, TLS13};
-use std::rc::Rc;
-
-/// A worker and a pool whose counts can be read.
-struct Stand {
-    worker: Rc<Worker>,
-    pool: PoolEntry,
-    registry: Arc<Registry>,
-}
-
-impl Stand {
-    fn new() -> Self {
-        let shared = Shared { table: Arc::default(), lifecycle: Arc::default(), access_log: false, pod_ip: None };
-        let registry = Arc::new(Registry::new(1));
-        let name: evenkeel_wire::PoolName = "test/pool".parse().expect("a name");
-        let config = evenkeel_balance::Config::new(evenkeel_balance::Algorithm::RoundRobin);
-        let balance = evenkeel_balance::Pool::try_new(config, Vec::new(), 7).expect("a pool");
-        let policy = Arc::new(crate::control::tests::policy());
-        let pool = PoolEntry::new(name.clone(), 1, policy, balance, [], registry.pool(&name));
-        Self { worker: Rc::new(Worker::new(0, shared, 7)), pool, registry }
-    }
-
-    async fn accept(&self, acceptor: &Acceptor, socket: TcpStream) -> Option<Box<TlsStream>> {
-        let peer = socket.peer_addr().expect("an address");
-        accept(&self.worker, &self.pool, acceptor, socket, Caller { port: 18443, peer }).await
-    }
-
-    /// The reasons that were counted, each with its count.
-    fn refused(&self) -> Vec<String> {
-        let sources = Sources {
-            table: Arc::default(),
-            registry: self.registry.clone(),
-            status: Arc::new(Status::new(String::new())),
-            tls: Arc::default(),
-        };
-        let page = Exporter::new(sources).page().expect("a page");
-        let head = "evenkeel_connections_refused_total{pool=\"test/pool\",reason=\"";
-        page.lines().filter_map(|line| line.strip_prefix(head)).map(|rest| rest.replace("\"}", "")).collect()
-    }
-}
 
 /// What a client of ours is told when it says `first`, and what is counted.
 async fn answer_to(first: &[u8]) -> (Vec<u8>, Vec<String>) {
@@ -191,11 +150,11 @@ fn a_client_goes_on_with_its_session() {
 }
 
 /// How a handshake with an endpoint ends that has a certificate for [`NAME`] of `theirs`, if `ours` is believed.
-async fn reach(ours: &Authority, theirs: &Authority, upstream: &Upstream) -> Result<Alpn, TlsFailure> {
+async fn reach(ours: &Authority, theirs: &Authority, upstream: &UpstreamTls) -> Result<Alpn, TlsFailure> {
     let acceptor = theirs.acceptor(Protocol::Http, TlsVersion::V1_2);
     let connector = ours.connector(upstream);
     let (near, far) = pair().await;
-    let (connected, _) = tokio::join!(connector.connect(near), server::shake(&acceptor, far));
+    let (connected, _) = tokio::join!(connector.connect(near, Offer::Http2), server::shake(&acceptor, far));
     connected.map(|stream| stream.alpn())
 }
 
@@ -221,13 +180,21 @@ fn an_endpoint_is_believed_as_far_as_the_pool_says() {
 }
 
 #[test]
-fn protocols_are_offered_to_endpoints_as_the_pool_says() {
+fn endpoints_are_offered_what_will_be_spoken_and_http2_only_to_who_takes_it() {
     run(async {
-        use evenkeel_wire::UpstreamProtocol::{Auto, Http1, Http2};
         let authority = Authority::new();
-        for (protocol, expected) in [(Auto, Alpn::Http2), (Http1, Alpn::Http1), (Http2, Alpn::Http2)] {
-            let upstream = Upstream { protocol, ..authority.upstream(Some(NAME), Verification::Full) };
-            assert_eq!(reach(&authority, &authority, &upstream).await, Ok(expected));
+        let connector = authority.connector(&authority.upstream(Some(NAME), Verification::Full));
+        for (protocol, offer, expected) in [
+            (Protocol::Http, Offer::Http2, Ok(Alpn::Http2)),
+            (Protocol::Http, Offer::Http1, Ok(Alpn::Http1)),
+            (Protocol::Http, Offer::Nothing, Ok(Alpn::None)),
+            (Protocol::Tcp, Offer::Http1, Ok(Alpn::None)),
+            (Protocol::Tcp, Offer::Http2, Err(TlsFailure::Refused)),
+        ] {
+            let acceptor = authority.acceptor(protocol, TlsVersion::V1_2);
+            let (near, far) = pair().await;
+            let (connected, _) = tokio::join!(connector.connect(near, offer), server::shake(&acceptor, far));
+            assert_eq!(connected.map(|stream| stream.alpn()), expected, "{offer:?}");
         }
     });
 }
@@ -244,7 +211,7 @@ async fn failure_at(said: &[u8]) -> Option<TlsFailure> {
         // The hello is read to its end, or the close would be a reset.
         let _ = far.read_to_end(&mut Vec::new()).await;
     };
-    tokio::join!(connector.connect(near), endpoint).0.err()
+    tokio::join!(connector.connect(near, Offer::Http2), endpoint).0.err()
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn files_that_are_not_right_are_refused_with_what_is_wrong() {
 #[test]
 fn upstream_files_and_names_that_are_not_right_are_refused() {
     let authority = Authority::new();
-    let refused = |upstream: &Upstream| Files::default().connector(upstream, Protocol::Http).err().expect("is refused");
+    let refused = |upstream: &UpstreamTls| Files::default().connector(upstream).err().expect("is refused");
     let full = authority.upstream(None, Verification::Full);
     assert!(matches!(refused(&full), TlsRefusal::NoName));
     assert!(matches!(refused(&authority.upstream(Some("a b"), Verification::Off)), TlsRefusal::BadName(name) if name == "a b"));
@@ -46,7 +46,7 @@ fn upstream_files_and_names_that_are_not_right_are_refused() {
     assert!(matches!(refused(&authority.upstream(Some(NAME), Verification::Full)), TlsRefusal::NoCertificate { .. }));
     std::fs::remove_file(authority.path("ca.pem")).expect("removes");
     assert!(matches!(refused(&authority.upstream(Some(NAME), Verification::ChainOnly)), TlsRefusal::Unreadable { .. }));
-    let unverified = Files::default().connector(&authority.upstream(None, Verification::Off), Protocol::Http);
+    let unverified = Files::default().connector(&authority.upstream(None, Verification::Off));
     assert!(unverified.is_ok(), "what isn't verified needs no authority");
 }
 
@@ -125,11 +125,11 @@ fn new_authorities_are_believed_at_once() {
     run(async {
         let (ours, theirs, files) = (Authority::new(), Authority::new(), Files::default());
         let upstream = ours.upstream(Some(NAME), Verification::Full);
-        let connector = files.connector(&upstream, Protocol::Http).expect("good files").expect("TLS");
+        let connector = files.connector(&upstream).expect("good files");
         let acceptor = theirs.acceptor(Protocol::Http, TlsVersion::V1_2);
         let reach = async || {
             let (near, far) = pair().await;
-            tokio::join!(connector.connect(near), server::shake(&acceptor, far)).0.map(drop)
+            tokio::join!(connector.connect(near, Offer::Http2), server::shake(&acceptor, far)).0.map(drop)
         };
         assert_eq!(reach().await, Err(TlsFailure::Certificate));
         std::fs::copy(theirs.path("ca.pem"), ours.path("ca.pem")).expect("copies");

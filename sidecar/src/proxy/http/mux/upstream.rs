@@ -10,6 +10,7 @@ use crate::proxy::http::buffer::Input;
 use crate::proxy::http::timer::Timer;
 use crate::stream;
 use crate::table::Member;
+use crate::tls::Offer;
 use crate::worker::Worker;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -87,7 +88,7 @@ pub(in crate::proxy::http) async fn open(
     if let Ok(stream) = pool.find(chosen.member()) {
         return Ok(stream);
     }
-    let socket = attempts.connect(chosen).await?;
+    let socket = attempts.connect(chosen, Offer::Http2).await?;
     let scheme = if matches!(socket, stream::Stream::Tls(_)) { Scheme::Https } else { Scheme::Http };
     let shared = Shared::new(Connection::client(&Limits::default(), scheme, Instant::now().into_std()), false);
     pool.add(chosen.member(), shared.clone());
