@@ -3,7 +3,10 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod example;
+pub(crate) mod http2;
 pub(crate) mod operator;
+pub(crate) mod tls;
 pub(crate) mod web;
 
 use evenkeel_sidecar::app::{self, Bound, Config, Source, StartError};
@@ -102,6 +105,15 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     stream.read_to_string(&mut answer).await.expect("reads");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     (head.split(' ').nth(1).expect("a status").parse().expect("a number"), body.to_owned())
+}
+
+/// A head with its last line break; none if the connection ends before.
+pub(crate) async fn read_head(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    Some(String::from_utf8(head).expect("text"))
 }
 
 /// Asks until the answer is something; fails after [`PATIENCE`], naming what was waited for.
