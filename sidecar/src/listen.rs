@@ -1,11 +1,12 @@
 //! The ports of the data path. The control plane binds them, one socket for each worker and loopback address, so that a port
 //! in use is known before a table is put into use; it hands them out when the table is, so that nobody is accepted too early.
 
+use crate::proxy::udp::Places;
 use evenkeel_wire::{Transport, TransportPort};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use tokio::sync::mpsc::UnboundedSender;
@@ -72,6 +73,20 @@ impl Slots {
         };
         Some(Slot { _port: of_port, _process: process })
     }
+
+    /// Both at once, if there are both now.
+    pub(crate) fn try_take(&self) -> Result<Slot, Full> {
+        let port = self.port.clone().try_acquire_owned().map_err(|_| Full::Port)?;
+        let process = self.process.clone().try_acquire_owned().map_err(|_| Full::Process)?;
+        Ok(Slot { _port: port, _process: process })
+    }
+}
+
+/// Which places are all taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    Port,
+    Process,
 }
 
 /// To a worker.
@@ -87,11 +102,18 @@ pub(crate) struct Port {
     /// The port.
     pub(crate) at: TransportPort,
     /// One for each loopback address.
-    pub(crate) listeners: Vec<TcpListener>,
-    /// Two places for each connection.
-    pub(crate) slots: Slots,
+    pub(crate) sockets: Vec<Bound>,
+    /// Two places for each connection or session.
+    pub(crate) places: Places,
     /// Lives as long as the sockets do.
     pub(crate) held: Arc<()>,
+}
+
+/// A socket that has its port.
+pub(crate) enum Bound {
+    /// It listens.
+    Tcp(TcpListener),
+    Udp(UdpSocket),
 }
 
 /// The ports that are open.
@@ -128,23 +150,20 @@ impl Ports {
         if self.is_open(at) {
             return Ok(());
         }
-        if at.transport == Transport::Udp {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
         self.closing.retain(|_, held| held.strong_count() > 0);
         let ours = self.closing.contains_key(&at);
-        let mut sockets: Vec<Vec<TcpListener>> = self.workers.iter().map(|_| Vec::new()).collect();
+        let mut sockets: Vec<Vec<Bound>> = self.workers.iter().map(|_| Vec::new()).collect();
         for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
             let address = SocketAddr::new(address, at.number);
-            match bind_all(address, self.workers.len(), ours) {
+            match bind_all(address, at.transport, self.workers.len(), ours) {
                 Ok(bound) => sockets.iter_mut().zip(bound).for_each(|(sockets, socket)| sockets.push(socket)),
                 Err(error) if address.is_ipv6() && is_no_ipv6(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        let (slots, held) = (Slots::new(self.process.clone()), Arc::new(()));
+        let (places, held) = (Places::new(Slots::new(self.process.clone())), Arc::new(()));
         self.open.insert(at, Arc::downgrade(&held));
-        let port = |listeners| Port { at, listeners, slots: slots.clone(), held: held.clone() };
+        let port = |sockets| Port { at, sockets, places: places.clone(), held: held.clone() };
         self.bound.insert(at, sockets.into_iter().map(port).collect());
         Ok(())
     }
@@ -174,24 +193,34 @@ fn is_no_ipv6(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(97)
 }
 
-fn bind_all(address: SocketAddr, count: usize, ours: bool) -> io::Result<Vec<TcpListener>> {
+fn bind_all(address: SocketAddr, transport: Transport, count: usize, ours: bool) -> io::Result<Vec<Bound>> {
     // SO_REUSEPORT would let a second process of the same user share the port in silence. So look first without it, unless
     // it is this process that still has it.
     if !ours {
-        drop(bind(address, false)?);
+        drop(bind(address, transport, false)?);
     }
     (0..count)
         .map(|_| {
-            let socket = bind(address, true)?;
-            socket.listen(BACKLOG)?;
-            Ok(socket.into())
+            let socket = bind(address, transport, true)?;
+            match transport {
+                Transport::Tcp => {
+                    socket.listen(BACKLOG)?;
+                    Ok(Bound::Tcp(socket.into()))
+                }
+                Transport::Udp => Ok(Bound::Udp(socket.into())),
+            }
         })
         .collect()
 }
 
-fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+fn bind(address: SocketAddr, transport: Transport, shared: bool) -> io::Result<Socket> {
+    let (kind, protocol) = match transport {
+        Transport::Tcp => (Type::STREAM, Protocol::TCP),
+        Transport::Udp => (Type::DGRAM, Protocol::UDP),
+    };
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    // For UDP it would mean what SO_REUSEPORT does, without asking for the same user.
+    socket.set_reuse_address(transport == Transport::Tcp)?;
     socket.set_reuse_port(shared)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -208,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_port_that_somebody_listens_on_is_refused_even_if_he_shares_it() {
-        let taken = bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), true).expect("a free port");
+        let taken = bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), Transport::Tcp, true).expect("a free port");
         taken.listen(1).expect("listens");
         let port = taken.local_addr().ok().and_then(|address| address.as_socket()).expect("has an address").port();
         let port = TransportPort::tcp(port);
@@ -242,7 +271,7 @@ mod tests {
         ports.open(port).expect("opens again while the workers still close it");
         ports.retain(|_| false);
         for worker in [&mut at_first, &mut at_second] {
-            assert!(matches!(worker.try_recv(), Ok(Command::Open(opened)) if opened.at == port && !opened.listeners.is_empty()));
+            assert!(matches!(worker.try_recv(), Ok(Command::Open(opened)) if opened.at == port && !opened.sockets.is_empty()));
             assert!(matches!(worker.try_recv(), Ok(Command::Close(closed)) if closed == port));
             assert!(worker.try_recv().is_err(), "of a port that was closed before its time no worker hears");
         }

@@ -14,6 +14,7 @@ pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod tcp;
 pub(crate) mod turned_away;
+pub(crate) mod udp;
 
 use crate::listen::{Slot, Slots};
 use crate::proxy::turned_away::Caller;

@@ -2,7 +2,8 @@
 //! thread; between workers only the table, the endpoints' records and the lifecycle are.
 
 use crate::lifecycle::Lifecycle;
-use crate::listen::Command;
+use crate::listen::{Bound, Command, Port};
+use crate::proxy::udp::{self, Places};
 use crate::proxy::{self, http, tcp, turned_away};
 use crate::table::Table;
 use arc_swap::ArcSwap;
@@ -145,26 +146,36 @@ async fn serve(worker: Rc<Worker>, mut commands: UnboundedReceiver<Command>) {
     let mut ports: HashMap<TransportPort, Vec<AbortHandle>> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Open(port) => {
-                let number = port.at.number;
-                let loops = port.listeners.into_iter().filter_map(|listener| {
-                    let listener = tokio::net::TcpListener::from_std(listener)
-                        .inspect_err(|error| tracing::error!(number, %error, "a listener could not be used"))
-                        .ok()?;
-                    let (accepting, held) =
-                        (proxy::accept(worker.clone(), listener, number, port.slots.clone()), port.held.clone());
-                    let accepting = async move {
-                        accepting.await;
-                        drop(held);
-                    };
-                    Some(tokio::task::spawn_local(accepting).abort_handle())
-                });
-                ports.entry(port.at).or_default().extend(loops);
+            Command::Open(Port { at, sockets, places, held }) => {
+                let number = at.number;
+                let serve = |socket| {
+                    let serving = serve_socket(worker.clone(), socket, number, (places.clone(), held.clone()));
+                    serving.inspect_err(|error| tracing::error!(number, %error, "a listener could not be used")).ok()
+                };
+                ports.entry(at).or_default().extend(sockets.into_iter().filter_map(serve));
             }
             // Its open connections go on.
             Command::Close(port) => ports.remove(&port).into_iter().flatten().for_each(|accepting| accepting.abort()),
         }
     }
+}
+
+/// Serves a socket until told otherwise.
+fn serve_socket(worker: Rc<Worker>, socket: Bound, number: u16, (places, held): (Places, Arc<()>)) -> io::Result<AbortHandle> {
+    let serving = match socket {
+        Bound::Tcp(listener) => {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tokio::task::spawn_local(async move {
+                proxy::accept(worker, listener, number, places.slots().clone()).await;
+                drop(held);
+            })
+        }
+        Bound::Udp(socket) => {
+            let socket = tokio::net::UdpSocket::from_std(socket)?;
+            tokio::task::spawn_local(udp::serve(worker, socket, number, places, held))
+        }
+    };
+    Ok(serving.abort_handle())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::pool::{EJECTIONS, PICKS, Totals};
 use super::{Direction, Registry, Side};
 use crate::proxy::flag::{Flag, Retried};
 use crate::proxy::turned_away::TurnedAway;
+use crate::proxy::udp::Dropped;
 use crate::status::Status;
 use crate::table::{Member, Table};
 use crate::tls::Files;
@@ -68,7 +69,7 @@ const STATES: [&str; 6] = ["Usable", "Draining", "NotReady", "Down", "Ejected", 
 type Counter = fn(&Totals) -> Vec<(&'static str, u64)>;
 
 /// Counters of a pool by one label: name, help, label, values.
-const COUNTERS: [(&str, &str, &str, Counter); 6] = [
+const COUNTERS: [(&str, &str, &str, Counter); 8] = [
     ("evenkeel_bytes", "Bytes passed on, by the way they went", "direction", |totals| {
         Direction::ALL.iter().map(|way| (way.as_str(), totals.bytes[*way as usize])).collect()
     }),
@@ -89,6 +90,12 @@ const COUNTERS: [(&str, &str, &str, Counter); 6] = [
     ),
     ("evenkeel_connections_refused", "Connections turned away before they had a request, by why", "reason", |totals| {
         TurnedAway::ALL.iter().map(|reason| reason.as_str()).zip(totals.refused).collect()
+    }),
+    ("evenkeel_datagrams", "Datagrams passed on, by the way they went", "direction", |totals| {
+        Direction::ALL.iter().map(|way| (way.as_str(), totals.datagrams[*way as usize])).collect()
+    }),
+    ("evenkeel_datagrams_dropped", "Datagrams that went no further, by why", "reason", |totals| {
+        Dropped::ALL.iter().map(|reason| reason.as_str()).zip(totals.dropped).collect()
     }),
 ];
 
@@ -117,7 +124,7 @@ fn counter(mut encoder: MetricEncoder<'_>, count: u64) -> fmt::Result {
 }
 
 fn encode_requests(encoder: &mut DescriptorEncoder<'_>, pools: &[(String, Totals)]) -> fmt::Result {
-    let help = "Requests (TCP: connections) ended, by endpoint, class of the status and how they ended";
+    let help = "Requests (TCP: connections, UDP: sessions) ended, by endpoint, class of the status and how they ended";
     let mut family = encoder.encode_descriptor("evenkeel_requests", help, None, MetricType::Counter)?;
     for (pool, totals) in pools {
         for (endpoint, cells) in &totals.requests {
@@ -130,7 +137,9 @@ fn encode_requests(encoder: &mut DescriptorEncoder<'_>, pools: &[(String, Totals
     }
     type Value = fn(&Totals) -> &Reading;
     let families: [(&str, &str, Value); 2] = [
-        ("evenkeel_request_duration_seconds", "How long requests (TCP: connections) took", |totals| &totals.durations),
+        ("evenkeel_request_duration_seconds", "How long requests (TCP: connections, UDP: sessions) took", |totals| {
+            &totals.durations
+        }),
         ("evenkeel_queue_seconds", "How long those that had to wait for room waited, served or not", |totals| &totals.queued),
     ];
     for (name, help, value) in families {

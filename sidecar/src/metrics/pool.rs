@@ -5,6 +5,7 @@ use super::histogram::{Histogram, Reading};
 use super::{Direction, Side};
 use crate::proxy::flag::{CodeClass, Flag, Retried};
 use crate::proxy::turned_away::TurnedAway;
+use crate::proxy::udp::Dropped;
 use evenkeel_balance::{EjectReason, PickReason};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -62,6 +63,8 @@ pub(crate) struct Shard {
     retries: [AtomicU64; Retried::ALL.len()],
     ejections: [AtomicU64; EJECTIONS.len()],
     refused: [AtomicU64; TurnedAway::ALL.len()],
+    datagrams: [AtomicU64; 2],
+    dropped: [AtomicU64; Dropped::ALL.len()],
     opened: [AtomicU64; 2],
     closed: [AtomicU64; 2],
     /// Requests that got no endpoint.
@@ -92,6 +95,8 @@ pub(super) struct Totals {
     pub(super) retries: [u64; Retried::ALL.len()],
     pub(super) ejections: [u64; EJECTIONS.len()],
     pub(super) refused: [u64; TurnedAway::ALL.len()],
+    pub(super) datagrams: [u64; 2],
+    pub(super) dropped: [u64; Dropped::ALL.len()],
     pub(super) opened: [u64; 2],
     pub(super) open: [u64; 2],
     /// By the endpoint's label: its address, `-` for none, `other` for those beyond the budget and those that have left.
@@ -198,6 +203,8 @@ impl PoolMetrics {
             retries: std::array::from_fn(|at| sum(&|shard| &shard.retries[at])),
             ejections: std::array::from_fn(|at| sum(&|shard| &shard.ejections[at])),
             refused: std::array::from_fn(|at| sum(&|shard| &shard.refused[at])),
+            datagrams: std::array::from_fn(|at| sum(&|shard| &shard.datagrams[at])),
+            dropped: std::array::from_fn(|at| sum(&|shard| &shard.dropped[at])),
             opened,
             open: std::array::from_fn(|at| opened[at].saturating_sub(closed[at])),
             requests,
@@ -258,6 +265,8 @@ impl Shard {
             retries: Default::default(),
             ejections: Default::default(),
             refused: Default::default(),
+            datagrams: Default::default(),
+            dropped: Default::default(),
             opened: Default::default(),
             closed: Default::default(),
             unassigned: grid(),
@@ -306,6 +315,24 @@ impl Shard {
 
     pub(crate) fn count_refused(&self, reason: TurnedAway) {
         self.refused[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_datagram(&self, direction: Direction) {
+        self.datagrams[direction as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_dropped(&self, reason: Dropped) {
+        self.dropped[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn datagrams(&self, direction: Direction) -> u64 {
+        self.datagrams[direction as usize].load(Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn dropped(&self, reason: Dropped) -> u64 {
+        self.dropped[reason as usize].load(Relaxed)
     }
 
     fn count_open(&self, side: Side) {

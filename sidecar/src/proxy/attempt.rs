@@ -61,7 +61,8 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
-    fn of(error: &std::io::Error) -> Self {
+    /// What an error of the system says.
+    pub(crate) fn of(error: &std::io::Error) -> Self {
         /// EMFILE, ENFILE, ENOMEM, ENOBUFS.
         const EXHAUSTED: [i32; 4] = [24, 23, 12, 105];
         match error.kind() {
@@ -110,6 +111,12 @@ impl Attempts {
         let retries_left =
             if pool.policy().retry.on.contains(&RetryOn::ConnectFailure) { pool.policy().retry.max_retries } else { 0 };
         Self { pool, key, class, tried: Vec::new(), retries_left, announced: None }
+    }
+
+    /// This endpoint isn't picked.
+    pub(crate) fn avoiding(mut self, endpoint: Option<Arc<Endpoint>>) -> Self {
+        self.tried.extend(endpoint);
+        self
     }
 
     /// Endpoints are told whose connection it is, if the pool says that they want to know.

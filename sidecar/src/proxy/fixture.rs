@@ -4,8 +4,9 @@ use crate::metrics::Registry;
 use crate::table::{Member, PoolEntry, Table};
 use crate::worker::{Shared, Worker};
 use arc_swap::ArcSwap;
-use evenkeel_balance::{Algorithm, Book, Config, EndpointSpec, Health};
+use evenkeel_balance::{Algorithm, Book, Config, EndpointSpec, Health, Passive};
 use evenkeel_wire::{Policy, PoolName};
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,13 +18,32 @@ pub(super) struct Fixture {
     pub(super) table: Arc<ArcSwap<Table>>,
     book: Book,
     policy: Policy,
+    passive: Cell<Option<Passive>>,
 }
 
 impl Fixture {
     pub(super) fn new(policy: Policy, endpoints: &[SocketAddr]) -> Self {
-        let fixture = Self { table: Arc::default(), book: Book::new(), policy };
+        let fixture = Self { table: Arc::default(), book: Book::new(), policy, passive: Cell::new(None) };
         fixture.list(endpoints);
         fixture
+    }
+
+    /// From now on one failed connect ejects.
+    pub(super) fn eject_at_once(&self) {
+        let minute = std::time::Duration::from_secs(60);
+        self.passive.set(Some(Passive {
+            consecutive_errors: 1,
+            window: minute,
+            base_ejection: minute,
+            max_ejection: minute,
+            max_ejection_percent: 100,
+        }));
+        let endpoints: Vec<_> = self.pool().members().map(|member| member.endpoint().address()).collect();
+        self.list(&endpoints);
+    }
+
+    pub(super) fn pool(&self) -> Arc<PoolEntry> {
+        self.table.load().pools().values().next().expect("a pool").clone()
     }
 
     /// The pool's next list: who is in it no longer, leaves.
@@ -57,7 +77,7 @@ impl Fixture {
             },
             _ => Algorithm::RoundRobin,
         };
-        let config = Config { panic_threshold: 0, ..Config::new(algorithm) };
+        let config = Config { panic_threshold: 0, passive: self.passive.get(), ..Config::new(algorithm) };
         let records = members.iter().map(|member| member.endpoint().clone()).collect();
         let balance = evenkeel_balance::Pool::try_new(config, records, 7).expect("a pool");
         let entry = PoolEntry::new(name.clone(), 1, Arc::new(self.policy.clone()), balance, members, metrics);

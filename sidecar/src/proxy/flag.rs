@@ -41,13 +41,15 @@ pub(crate) enum Flag {
     ClientTimeout,
     /// Nothing moved either way for too long, and both sides were still open.
     StreamIdle,
+    /// A UDP session gave its place to another one of the same source.
+    GaveWay,
     /// The client ended or reset the connection too early, or the proxy was told to stop.
     Cancelled,
 }
 
 impl Flag {
     /// All, in the order of their numbers.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::None,
         Self::Empty,
         Self::NoneUsable,
@@ -66,6 +68,7 @@ impl Flag {
         Self::BadRequest,
         Self::ClientTimeout,
         Self::StreamIdle,
+        Self::GaveWay,
         Self::Cancelled,
     ];
 
@@ -93,6 +96,7 @@ impl Flag {
             Self::BadRequest => "BadRequest",
             Self::ClientTimeout => "ClientTimeout",
             Self::StreamIdle => "StreamIdle",
+            Self::GaveWay => "GaveWay",
             Self::Cancelled => "Cancelled",
         }
     }

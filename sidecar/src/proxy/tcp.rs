@@ -92,7 +92,7 @@ fn note_first(record: &mut Record, first: First, up: &Flow) {
 }
 
 /// The key of a connection: its source, if the pool hashes sources.
-fn source_key(policy: &evenkeel_wire::Policy, source: IpAddr) -> Option<u64> {
+pub(super) fn source_key(policy: &evenkeel_wire::Policy, source: IpAddr) -> Option<u64> {
     let Algorithm::ConsistentHash { keys, .. } = &policy.algorithm else { return None };
     keys.contains(&HashKey::SourceIp).then(|| source_hash(source))
 }
