@@ -5,10 +5,11 @@
 #[path = "../../src"]
 mod sidecar {
     pub(crate) mod http1;
+    pub(crate) mod http2;
     pub(crate) mod proxy_protocol;
 }
 
-use sidecar::{http1, proxy_protocol};
+use sidecar::{http1, http2, proxy_protocol};
 
 /// The head of a request.
 pub fn request_head(bytes: &[u8]) {
@@ -28,4 +29,14 @@ pub fn chunked_body(bytes: &[u8]) {
 /// A PROXY header.
 pub fn proxy_header(bytes: &[u8]) {
     proxy_protocol::fuzz::check(bytes);
+}
+
+/// HTTP/2 frames, to a server.
+pub fn http2_server(bytes: &[u8]) {
+    http2::fuzz::check_server(bytes);
+}
+
+/// HTTP/2 frames, to a client.
+pub fn http2_client(bytes: &[u8]) {
+    http2::fuzz::check_client(bytes);
 }

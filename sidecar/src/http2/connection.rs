@@ -30,6 +30,9 @@ pub(crate) struct Connection {
     pub(super) decoder: Decoder,
     pub(super) encoder: Encoder,
     pub(super) head: Head,
+    pub(super) trailers: Head,
+    /// Trailers were read last.
+    pub(super) at_trailers: bool,
     pub(super) out: Vec<u8>,
     written: usize,
     pub(super) streams: Streams,
@@ -128,6 +131,8 @@ impl Connection {
             decoder: Decoder::new(),
             encoder: Encoder::new(),
             head: Head::new(),
+            trailers: Head::new(),
+            at_trailers: false,
             out,
             written: 0,
             streams: Streams::default(),
@@ -215,7 +220,7 @@ impl Connection {
 
     /// The text of the head or of the trailers that were read last.
     pub(crate) fn text(&self) -> &[u8] {
-        self.head.text()
+        if self.at_trailers { self.trailers.text() } else { self.head.text() }
     }
 
     /// What is to be written to the socket.
@@ -232,6 +237,7 @@ impl Connection {
             self.out.clear();
             if self.is_idle() {
                 self.head.trim(KEPT);
+                self.trailers.trim(KEPT);
                 if self.out.capacity() > KEPT {
                     self.out = Vec::new();
                 }
@@ -301,12 +307,18 @@ impl Connection {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Connection {
     /// Bytes that the connection holds beside itself.
     pub(super) fn held(&self) -> usize {
         let block = self.block.as_ref().map_or(0, |block| block.bytes.capacity());
-        self.out.capacity() + block + self.head.held() + self.streams.held() + self.decoder.held() + self.encoder.held()
+        self.out.capacity()
+            + block
+            + self.head.held()
+            + self.trailers.held()
+            + self.streams.held()
+            + self.decoder.held()
+            + self.encoder.held()
     }
 }
 

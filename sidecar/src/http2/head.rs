@@ -10,6 +10,8 @@ use std::ops::Range;
 
 /// Room in a head for what is written at its end.
 const RESERVED: usize = 64;
+/// The longest block that is kept to be compared.
+const LONGEST_BLOCK: usize = 256;
 
 /// What a block is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +75,18 @@ pub(super) struct Head {
     length: Option<u64>,
     lines: usize,
     unfit: Option<Unfit>,
+    /// The block that the text was read from, if it would be the same again.
+    same: Option<Same>,
+    block: Vec<u8>,
+}
+
+/// When a block means what it did.
+#[derive(Debug, Clone, Copy)]
+struct Same {
+    shape: Shape,
+    end: bool,
+    changes: u32,
+    summary: Summary,
 }
 
 impl Head {
@@ -94,6 +108,8 @@ impl Head {
             length: None,
             lines: 0,
             unfit: None,
+            same: None,
+            block: Vec::new(),
         }
     }
 
@@ -113,10 +129,30 @@ impl Head {
         self.started = false;
         (self.status, self.length, self.lines) = (0, None, 0);
         self.unfit = None;
+        self.same = None;
+    }
+
+    /// What was read last, if this block is the same, and the table that it was read with.
+    pub(super) fn find_same(&self, block: &[u8], (shape, end): (Shape, bool), changes: u32) -> Option<Summary> {
+        let same = self.same?;
+        let fits = same.shape == shape && same.end == end && same.changes == changes && self.block == block;
+        fits.then_some(same.summary)
+    }
+
+    /// Notes what the text was read from.
+    pub(super) fn remember(&mut self, block: &[u8], end: bool, changes: u32, summary: Summary) {
+        if block.len() <= LONGEST_BLOCK {
+            self.block.clear();
+            self.block.extend_from_slice(block);
+            self.same = Some(Same { shape: self.shape, end, changes, summary });
+        }
     }
 
     /// Gives back buffers that have grown beyond `kept` bytes.
     pub(super) fn trim(&mut self, kept: usize) {
+        if self.text.capacity() > kept {
+            self.same = None;
+        }
         for buffer in [&mut self.text, &mut self.pseudo, &mut self.cookies, &mut self.moving] {
             if buffer.capacity() > kept {
                 *buffer = Vec::new();
@@ -325,7 +361,9 @@ impl Head {
             _ => &pseudo[path.clone()?],
         };
         let in_form = target.starts_with(b"/") || method == b"CONNECT" || (target == b"*" && method == b"OPTIONS");
-        if !in_form || target.contains(&b' ') || target.contains(&b'\t') || !scan::is_token_text(method) {
+        // All bytes are looked at: that is done many at a time.
+        let has_blank = target.iter().fold(false, |found, b| found | (*b <= b' '));
+        if !in_form || has_blank || !scan::is_token_text(method) {
             return None;
         }
         for part in [method, b" ", target, b" HTTP/1.1\r\n"] {
@@ -400,10 +438,10 @@ impl Head {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Head {
     pub(super) fn held(&self) -> usize {
-        [&self.text, &self.pseudo, &self.cookies, &self.moving].map(Vec::capacity).iter().sum()
+        [&self.text, &self.pseudo, &self.cookies, &self.moving, &self.block].map(Vec::capacity).iter().sum()
     }
 }
 
@@ -417,12 +455,18 @@ fn is_text(value: &[u8]) -> bool {
     if is_blank(value.first()) || is_blank(value.last()) {
         return false;
     }
-    let mut from = 0;
-    while let Some(at) = scan::find_control(value, from) {
-        if value[at] != b'\t' {
-            return false;
-        }
-        from = at + 1;
-    }
-    true
+    let Some(last) = value.last_chunk::<8>() else {
+        return value.iter().all(|b| !b.is_ascii_control() || *b == b'\t');
+    };
+    let (eights, _) = value.as_chunks::<8>();
+    let has_control = eights.iter().chain([last]).fold(0, |found, eight| found | controls(*eight)) != 0;
+    !has_control || value.iter().all(|b| !b.is_ascii_control() || *b == b'\t')
+}
+
+/// Not nothing if there is a control among them, tabs included.
+fn controls(eight: [u8; 8]) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let word = u64::from_le_bytes(eight);
+    let delete = word ^ (ONES * 0x7f);
+    (word.wrapping_sub(ONES * 0x20) & !word | delete.wrapping_sub(ONES) & !delete) & (ONES << 7)
 }

@@ -9,6 +9,8 @@ mod connection;
 mod control;
 pub(crate) mod fault;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod head;
 mod hpack;
 mod receive;

@@ -13,6 +13,9 @@ use std::time::Instant;
 const MAX_BLOCK: usize = 2 * crate::http1::MAX_HEAD;
 const MAX_BLOCK_FRAMES: u32 = 32;
 
+/// A head that is whole, or why it isn't handed on.
+type Finished = Result<Summary, Unfit>;
+
 /// What a header block is, by the state of its stream.
 enum Place {
     /// A request's head.
@@ -74,17 +77,19 @@ impl Connection {
 
     fn whole_block(&mut self, block: &Block, fragment: &[u8], now: Instant) -> Result<Event, Reason> {
         let place = self.place(block.stream)?;
-        self.head.begin(match place {
+        let shape = match place {
             Place::New => Shape::Request,
             Place::Answer { to_head } => Shape::Response { to_head },
             Place::Trailers => Shape::Trailers,
             Place::Refused | Place::Gone | Place::Ended => Shape::Ignored,
-        });
-        self.decoder.decode(fragment, &mut self.head).map_err(|_| Reason::Compression)?;
+        };
+        self.at_trailers = shape == Shape::Trailers;
+        let head = if self.at_trailers { &mut self.trailers } else { &mut self.head };
+        let finished = self.decoder.read(fragment, (shape, block.end), head).map_err(|_| Reason::Compression)?;
         match place {
-            Place::New => self.new_stream(block, now),
-            Place::Answer { to_head } => self.answer(block, to_head, now),
-            Place::Trailers => self.trailers(block, now),
+            Place::New => self.new_stream(block, finished, now),
+            Place::Answer { to_head } => self.answer(block, finished, to_head, now),
+            Place::Trailers => self.trailers(block, finished, now),
             Place::Refused => self.refuse(block.stream, now),
             Place::Ended => self.fail(block.stream, StreamFault::StreamClosed, now),
             Place::Gone => {
@@ -130,9 +135,9 @@ impl Connection {
         Ok(Event::Refused { stream: StreamId(stream) })
     }
 
-    fn new_stream(&mut self, block: &Block, now: Instant) -> Result<Event, Reason> {
+    fn new_stream(&mut self, block: &Block, finished: Finished, now: Instant) -> Result<Event, Reason> {
         let Block { stream: id, end, .. } = *block;
-        let (length, too_large) = match self.head.finish(end) {
+        let (length, too_large) = match finished {
             Err(Unfit::Fault(fault)) => return self.fail(id, fault, now),
             _ if block.depends_on_itself => return self.fail(id, StreamFault::Priority, now),
             Ok(Summary { length: Some(1..), .. }) if end => return self.fail(id, StreamFault::ContentLength, now),
@@ -147,9 +152,8 @@ impl Connection {
         Ok(if too_large { Event::HeadTooLarge { stream, end } } else { Event::Head { stream, end } })
     }
 
-    fn answer(&mut self, block: &Block, to_head: bool, now: Instant) -> Result<Event, Reason> {
+    fn answer(&mut self, block: &Block, finished: Finished, to_head: bool, now: Instant) -> Result<Event, Reason> {
         let Block { stream: id, end, .. } = *block;
-        let finished = self.head.finish(end);
         let Some(stream) = self.streams.get_mut(id) else { return Ok(Event::None) };
         let (status, length) = match finished {
             Err(Unfit::Fault(fault)) => return self.fail(id, fault, now),
@@ -172,10 +176,10 @@ impl Connection {
         Ok(if finished.is_err() { Event::HeadTooLarge { stream, end } } else { Event::Head { stream, end } })
     }
 
-    fn trailers(&mut self, block: &Block, now: Instant) -> Result<Event, Reason> {
+    fn trailers(&mut self, block: &Block, finished: Finished, now: Instant) -> Result<Event, Reason> {
         let id = block.stream;
         let missing = self.streams.get(id).and_then(|stream| stream.expected).unwrap_or(0);
-        match self.head.finish(true) {
+        match finished {
             _ if !block.end => return self.fail(id, StreamFault::Trailers, now),
             Err(Unfit::TooLarge) => return self.fail(id, StreamFault::Trailers, now),
             Err(Unfit::Fault(fault)) => return self.fail(id, fault, now),

@@ -2,7 +2,7 @@
 
 use super::connection::{Connection, Ending};
 use super::frame;
-use super::hpack::{Encoder, Form};
+use super::hpack::{Encoder, Form, Part};
 use super::stream::{Ended, Stream, Window};
 use super::{MAX_FRAME, NoStream, Role, Scheme, StreamId};
 use crate::http1::scan;
@@ -19,7 +19,9 @@ impl Connection {
         let id = self.last + if self.last == 0 { 1 } else { 2 };
         self.last = id;
         let Self { out, encoder, scheme, .. } = self;
-        frame::headers(out, id, end, |out| request.encode(encoder, *scheme, out));
+        frame::headers(out, id, end, |out| {
+            encoder.block(out, (Part::Head, head), |encoder, out| request.encode(encoder, *scheme, out));
+        });
         let windows = (Window::new(self.peer.initial_window), self.limits.stream_window);
         let to_head = request.method == b"HEAD";
         self.streams.insert(Stream { to_head, local_ended: end, ..Stream::new(id, windows.0, windows.1) });
@@ -45,9 +47,10 @@ impl Connection {
         digits.copy_from_slice(status);
         let Self { out, encoder, .. } = self;
         frame::headers(out, stream.0, end, |out| {
-            encoder.begin(out);
-            encoder.status(out, digits);
-            Lines(lines).for_each(|line| encoder.line(out, line));
+            encoder.block(out, (Part::Head, head), |encoder, out| {
+                encoder.status(out, digits);
+                Lines(lines).for_each(|line| encoder.line(out, line));
+            });
         });
         if end {
             self.local_ended(stream.0);
@@ -99,8 +102,9 @@ impl Connection {
         }
         let Self { out, encoder, .. } = self;
         frame::headers(out, stream.0, true, |out| {
-            encoder.begin(out);
-            Lines(lines).for_each(|line| encoder.line(out, line));
+            encoder.block(out, (Part::Trailers, lines), |encoder, out| {
+                Lines(lines).for_each(|line| encoder.line(out, line));
+            });
         });
         self.local_ended(stream.0);
     }
@@ -125,8 +129,6 @@ struct Request<'a> {
     path: &'a [u8],
     authority: &'a [u8],
     lines: &'a [u8],
-    /// gRPC wants to hear that trailers are understood; the line concerns one hop and doesn't come from further away.
-    is_grpc: bool,
 }
 
 impl<'a> Request<'a> {
@@ -135,20 +137,11 @@ impl<'a> Request<'a> {
         let line = &head[..head.len() - lines.len()];
         let mut words = line.split(|b| *b == b' ');
         let (method, path) = (words.next()?, words.next()?);
-        let mut authority = None;
-        let mut is_grpc = false;
-        for line in Lines(lines) {
-            if let Some(value) = value_of(line, b"host:") {
-                authority = Some(value);
-            } else if let Some(value) = value_of(line, b"content-type:") {
-                is_grpc = value.starts_with(b"application/grpc");
-            }
-        }
-        Some(Self { method, path, authority: authority?, lines, is_grpc })
+        let authority = Lines(lines).find_map(|line| value_of(line, b"host:"))?;
+        Some(Self { method, path, authority, lines })
     }
 
     fn encode(&self, encoder: &mut Encoder, scheme: Scheme, out: &mut Vec<u8>) {
-        encoder.begin(out);
         match self.method {
             b"GET" => encoder.static_entry(out, 2),
             b"POST" => encoder.static_entry(out, 3),
@@ -160,12 +153,18 @@ impl<'a> Request<'a> {
             path => encoder.pseudo(out, Form::Path, path),
         }
         encoder.pseudo(out, Form::Authority, self.authority);
+        let mut is_grpc = false;
         for line in Lines(self.lines) {
-            if value_of(line, b"host:").is_none() && !(self.is_grpc && value_of(line, b"te:").is_some()) {
-                encoder.line(out, line);
+            match line[0].to_ascii_lowercase() {
+                b'h' if value_of(line, b"host:").is_some() => continue,
+                b't' if value_of(line, b"te:").is_some() => continue,
+                b'c' => is_grpc |= value_of(line, b"content-type:").is_some_and(|v| v.starts_with(b"application/grpc")),
+                _ => {}
             }
+            encoder.line(out, line);
         }
-        if self.is_grpc {
+        // gRPC wants to hear that trailers are understood; what a client says of it concerns the client's hop alone.
+        if is_grpc {
             encoder.line(out, b"te: trailers");
         }
     }
@@ -183,15 +182,22 @@ fn after_line(head: &[u8]) -> Option<&[u8]> {
     head.get(end + 2..)
 }
 
+/// Where the first CR stands; eight bytes at a time. A borrow can only mark bytes above a true hit.
+#[inline]
 fn find_cr(text: &[u8]) -> Option<usize> {
-    let mut from = 0;
-    loop {
-        let at = scan::find_control(text, from)?;
-        if text[at] == b'\r' {
-            return Some(at);
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const CRS: u64 = ONES * b'\r' as u64;
+    let mut rest = text;
+    while let Some((eight, after)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*eight) ^ CRS;
+        let hits = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if hits != 0 {
+            return Some(text.len() - rest.len() + (hits.trailing_zeros() / 8) as usize);
         }
-        from = at + 1;
+        rest = after;
     }
+    let at = rest.iter().position(|b| *b == b'\r')?;
+    Some(text.len() - rest.len() + at)
 }
 
 /// The lines of a head without their CRLF, up to the empty one.

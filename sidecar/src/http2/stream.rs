@@ -240,7 +240,7 @@ impl Streams {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Streams {
     pub(super) fn held(&self) -> usize {
         self.places.capacity() * size_of::<Stream>() + self.ended.capacity() * size_of::<u32>()

@@ -4,12 +4,14 @@
 use super::static_table::ENTRIES;
 use super::table::Table;
 use super::{Kind, MAX_TABLE, Malformed, huffman};
-use crate::http2::head::{Head, Line};
+use crate::http2::head::{Head, Line, Shape, Summary, Unfit};
 
 /// The table of what the peer has sent.
 #[derive(Debug)]
 pub(in super::super) struct Decoder {
     table: Table<Line>,
+    /// How often it has changed what a block means.
+    changes: u32,
 }
 
 /// How an integer may start, and how a literal is to be treated.
@@ -21,7 +23,28 @@ const HUFFMAN: u8 = 0x80;
 impl Decoder {
     /// With an empty table.
     pub(in super::super) fn new() -> Self {
-        Self { table: Table::new(MAX_TABLE) }
+        Self { table: Table::new(MAX_TABLE), changes: 0 }
+    }
+
+    /// Reads a whole block as a `shape`; `end`: the stream ends with it. Many blocks are the same as the one before, byte for
+    /// byte: their text is still there. The outer fault ends the connection.
+    pub(in super::super) fn read(
+        &mut self,
+        block: &[u8],
+        (shape, end): (Shape, bool),
+        head: &mut Head,
+    ) -> Result<Result<Summary, Unfit>, Malformed> {
+        if let Some(summary) = head.find_same(block, (shape, end), self.changes) {
+            return Ok(Ok(summary));
+        }
+        let changes = self.changes;
+        head.begin(shape);
+        self.decode(block, head)?;
+        let finished = head.finish(end);
+        if let (true, Ok(summary)) = (changes == self.changes, finished) {
+            head.remember(block, end, changes, summary);
+        }
+        Ok(finished)
     }
 
     /// Reads a whole block into `head`. What is wrong with a field is noted there; the table goes on.
@@ -42,6 +65,7 @@ impl Decoder {
                     return Err(Malformed);
                 }
                 self.table.set_max(max);
+                self.changes = self.changes.wrapping_add(1);
                 continue;
             }
             may_resize = false;
@@ -85,6 +109,7 @@ impl Decoder {
             // Without the colon, the space, CR and LF.
             let length = text.len() - 4;
             self.table.insert(text, length, line);
+            self.changes = self.changes.wrapping_add(1);
         }
         head.settle(start, line);
         Ok(())
@@ -135,7 +160,7 @@ impl Input<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Decoder {
     pub(in super::super) fn held(&self) -> usize {
         self.table.held()

@@ -3,7 +3,7 @@
 //! plain: Huffman's tenth fewer bytes isn't worth its time, on either side.
 
 use super::MAX_TABLE;
-use super::static_table;
+use super::static_table::{self, ENTRIES};
 use super::table::{OVERHEAD, Table};
 use crate::http1::scan;
 
@@ -13,9 +13,12 @@ const RESIZE: u8 = 0x20;
 const NEVER_INDEXED: u8 = 0x10;
 const PLAIN: u8 = 0x00;
 
-/// Places for lines that were seen, and for those in the table.
-const SEEN: usize = 64;
-const KEPT: usize = 128;
+/// Places for lines that were seen, and for those in the table: groups of four.
+const PLACES: usize = 64;
+const WAYS: usize = 4;
+/// What is kept of the last head at most: its text, and its block.
+const LONGEST_TEXT: usize = 512;
+const LONGEST_BLOCK: usize = 128;
 /// Names of the static table are no longer than this.
 const LONGEST_NAME: usize = 32;
 
@@ -49,21 +52,44 @@ impl Form {
 pub(in super::super) struct Encoder {
     table: Table<Form>,
     places: Option<Box<Places>>,
+    /// The last head, and the last trailers.
+    last: [Written; 2],
+    /// How often it has changed what a line becomes.
+    changes: u32,
     /// The table's bound has changed: the least it has been, which the peer must be told first (RFC 7541, 4.2).
     resized: Option<u32>,
 }
 
-/// Where a line may stand: one place for each hash, the last comer has it.
+/// Which of a message's blocks it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Part {
+    /// The head.
+    Head = 0,
+    /// The trailers.
+    Trailers = 1,
+}
+
+/// A block that would be the same again: many messages have the same head as the one before.
+#[derive(Debug, Default)]
+struct Written {
+    text: Vec<u8>,
+    block: Vec<u8>,
+    changes: u32,
+}
+
+/// Where a line may stand: four places for each hash, the last comer has the first.
 #[derive(Debug)]
 struct Places {
-    seen: [u32; SEEN],
-    kept: [u32; KEPT],
+    /// Parts of hashes.
+    seen: [[u16; WAYS]; PLACES],
+    /// Ends of numbers in the table; a line that isn't the same shows a wrong one.
+    kept: [[u16; WAYS]; PLACES],
 }
 
 impl Encoder {
     /// With an empty table.
     pub(in super::super) fn new() -> Self {
-        Self { table: Table::new(MAX_TABLE), places: None, resized: None }
+        Self { table: Table::new(MAX_TABLE), places: None, last: Default::default(), changes: 0, resized: None }
     }
 
     /// The peer's table may hold so much from the next block on.
@@ -71,13 +97,39 @@ impl Encoder {
         let max = max.min(MAX_TABLE);
         if max != self.table.max() {
             self.table.set_max(max);
+            self.changes = self.changes.wrapping_add(1);
             self.resized = Some(self.resized.map_or(max, |least| least.min(max)));
         }
     }
 
-    /// Begins a block.
-    pub(in super::super) fn begin(&mut self, out: &mut Vec<u8>) {
+    /// Appends the block of `text`, which `write` takes apart, if it has to be.
+    pub(in super::super) fn block(
+        &mut self,
+        out: &mut Vec<u8>,
+        (part, text): (Part, &[u8]),
+        write: impl FnOnce(&mut Self, &mut Vec<u8>),
+    ) {
+        let last = &self.last[part as usize];
+        if last.changes == self.changes && !last.block.is_empty() && last.text == text {
+            return out.extend_from_slice(&last.block);
+        }
+        let (start, changes) = (out.len(), self.changes);
+        self.begin(out);
+        write(self, out);
+        let block = &out[start..];
+        if changes == self.changes && text.len() <= LONGEST_TEXT && block.len() <= LONGEST_BLOCK {
+            let last = &mut self.last[part as usize];
+            last.text.clear();
+            last.text.extend_from_slice(text);
+            last.block.clear();
+            last.block.extend_from_slice(block);
+            last.changes = changes;
+        }
+    }
+
+    fn begin(&mut self, out: &mut Vec<u8>) {
         if let Some(least) = self.resized.take() {
+            self.changes = self.changes.wrapping_add(1);
             if least < self.table.max() {
                 integer(out, RESIZE, 5, least as usize);
             }
@@ -110,14 +162,20 @@ impl Encoder {
 
     /// Appends a pseudo-header of a request.
     pub(in super::super) fn pseudo(&mut self, out: &mut Vec<u8>, form: Form, value: &[u8]) {
-        let Some(opening) = self.opening(out, form, value, form.name().1 + value.len()) else { return };
-        integer(out, opening.bits(), opening.prefix(), usize::from(form.name().0));
+        let hash = hash(value, form);
+        if let Some(index) = self.find(hash, value, form) {
+            return integer(out, INDEXED, 7, index);
+        }
+        let (index, name) = form.name();
+        let opening = self.opening(hash, form, value, name + value.len());
+        integer(out, opening.bits(), opening.prefix(), usize::from(index));
         string(out, value);
     }
 
     /// Appends a line `Name: value`, without its CRLF, unless it concerns one connection only.
     pub(in super::super) fn line(&mut self, out: &mut Vec<u8>, line: &[u8]) {
-        if let Some(index) = self.find(line, Form::Line) {
+        let hash = hash(line, Form::Line);
+        if let Some(index) = self.find(hash, line, Form::Line) {
             return integer(out, INDEXED, 7, index);
         }
         let Some(colon) = line.iter().position(|b| *b == b':') else { return };
@@ -138,7 +196,7 @@ impl Encoder {
             }
             None => 0,
         };
-        let Some(opening) = self.opening(out, Form::Line, line, name.len() + value.len()) else { return };
+        let opening = self.opening(hash, Form::Line, line, name.len() + value.len());
         integer(out, opening.bits(), opening.prefix(), usize::from(index));
         if index == 0 {
             integer(out, 0, 7, name.len());
@@ -150,33 +208,35 @@ impl Encoder {
     }
 
     /// The index of a line that is in the table.
-    fn find(&self, line: &[u8], form: Form) -> Option<usize> {
-        let places = self.places.as_ref()?;
-        let number = places.kept[hash(line, form) as usize % KEPT];
-        let index = self.table.find(number)?;
-        let (kept, kept_form) = self.table.get(index)?;
-        (kept == line && kept_form == form).then_some(static_table::ENTRIES.len() + 1 + index)
+    fn find(&self, hash: u32, line: &[u8], form: Form) -> Option<usize> {
+        let kept = &self.places.as_ref()?.kept[hash as usize % PLACES];
+        kept.iter().find_map(|number| {
+            let index = self.table.find(*number)?;
+            let same = self.table.get(index).is_some_and(|(kept, kept_form)| kept_form == form && kept == line);
+            same.then_some(ENTRIES.len() + 1 + index)
+        })
     }
 
-    /// How the literal starts; nothing if the whole line is in the table, and has been written. A line that was seen
-    /// before goes into the table; `length` is that of its name and value.
-    fn opening(&mut self, out: &mut Vec<u8>, form: Form, line: &[u8], length: usize) -> Option<Opening> {
-        if form != Form::Line
-            && let Some(index) = self.find(line, form)
-        {
-            integer(out, INDEXED, 7, index);
-            return None;
+    /// How the literal of a line starts that isn't in the table. One that was seen before goes there; `length` is that of
+    /// its name and value.
+    fn opening(&mut self, hash: u32, form: Form, line: &[u8], length: usize) -> Opening {
+        let places = self.places.get_or_insert_with(|| Box::new(Places { seen: [[0; WAYS]; PLACES], kept: [[0; WAYS]; PLACES] }));
+        let seen = &mut places.seen[hash as usize % PLACES];
+        let part = (hash >> 16) as u16;
+        let was_seen = seen.contains(&part);
+        if !was_seen {
+            self.changes = self.changes.wrapping_add(1);
+            *seen = [part, seen[0], seen[1], seen[2]];
         }
-        let places = self.places.get_or_insert_with(|| Box::new(Places { seen: [0; SEEN], kept: [0; KEPT] }));
-        let hash = hash(line, form);
-        let seen = &mut places.seen[(hash >> 8) as usize % SEEN];
         // A line that takes much of the table would drive out many that come more often.
         let fits = (length + OVERHEAD) * 4 <= self.table.max() as usize;
-        if std::mem::replace(seen, hash) != hash || !fits {
-            return Some(Opening::Plain);
+        if !was_seen || !fits {
+            return Opening::Plain;
         }
-        places.kept[hash as usize % KEPT] = self.table.insert(line, length, form);
-        Some(Opening::Incremental)
+        self.changes = self.changes.wrapping_add(1);
+        let kept = &mut places.kept[hash as usize % PLACES];
+        *kept = [self.table.insert(line, length, form), kept[0], kept[1], kept[2]];
+        Opening::Incremental
     }
 }
 
@@ -237,13 +297,17 @@ fn hash(line: &[u8], form: Form) -> u32 {
 }
 
 /// Appends an integer with a prefix of `bits` bits (RFC 7541, 5.1).
+#[inline]
 fn integer(out: &mut Vec<u8>, opening: u8, bits: u32, value: usize) {
     let full = (1usize << bits) - 1;
     if value < full {
         return out.push(opening | value as u8);
     }
-    out.push(opening | full as u8);
-    let mut rest = value - full;
+    long_integer(out, opening | full as u8, value - full);
+}
+
+fn long_integer(out: &mut Vec<u8>, first: u8, mut rest: usize) {
+    out.push(first);
     while rest >= 0x80 {
         out.push(rest as u8 | 0x80);
         rest >>= 7;
@@ -257,9 +321,10 @@ pub(in super::super) fn string(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Encoder {
     pub(in super::super) fn held(&self) -> usize {
-        self.table.held() + self.places.as_ref().map_or(0, |_| size_of::<Places>())
+        let last = self.last.iter().map(|last| last.text.capacity() + last.block.capacity());
+        self.table.held() + self.places.as_ref().map_or(0, |_| size_of::<Places>()) + last.sum::<usize>()
     }
 }

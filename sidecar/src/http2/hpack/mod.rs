@@ -9,7 +9,7 @@ mod table;
 pub(super) use decode::Decoder;
 #[cfg(test)]
 pub(super) use encode::string as write_string;
-pub(super) use encode::{Encoder, Form};
+pub(super) use encode::{Encoder, Form, Part};
 pub(super) use static_table::Kind;
 
 /// The most that a dynamic table may hold, as RFC 7541, 4.1 counts: the default of both peers.

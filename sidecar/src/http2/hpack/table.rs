@@ -14,8 +14,8 @@ pub(super) struct Table<M> {
     /// How many bytes have been cut off in front of `bytes`.
     base: u32,
     entries: VecDeque<Entry<M>>,
-    /// How many entries there have ever been.
-    inserted: u32,
+    /// How many entries there have been, the last digits of it.
+    inserted: u16,
     size: usize,
     max: usize,
 }
@@ -44,9 +44,9 @@ impl<M: Copy> Table<M> {
         Some((line, entry.mark))
     }
 
-    /// The index of the entry that was the `number`th to come, if it is still there.
-    pub(super) fn find(&self, number: u32) -> Option<usize> {
-        let index = self.inserted.wrapping_sub(number) as usize;
+    /// The index of the entry that was the `number`th to come, if it is still there. Numbers come again after 65,536.
+    pub(super) fn find(&self, number: u16) -> Option<usize> {
+        let index = usize::from(self.inserted.wrapping_sub(number));
         (index < self.entries.len()).then_some(index)
     }
 
@@ -63,7 +63,7 @@ impl<M: Copy> Table<M> {
 
     /// Puts in a line whose name and value have `length` bytes; returns its number. Others make room; if it is too large
     /// for the table, all do, and it isn't kept.
-    pub(super) fn insert(&mut self, line: &[u8], length: usize, mark: M) -> u32 {
+    pub(super) fn insert(&mut self, line: &[u8], length: usize, mark: M) -> u16 {
         let size = length + OVERHEAD;
         self.evict(size);
         if size > self.max {
@@ -103,7 +103,7 @@ impl<M: Copy> Table<M> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl<M> Table<M> {
     pub(super) fn held(&self) -> usize {
         self.bytes.capacity() + self.entries.capacity() * size_of::<Entry<M>>()

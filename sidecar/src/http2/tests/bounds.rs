@@ -1,6 +1,8 @@
 //! Nothing grows with what a peer does, and what is cheap to send ends the connection before it is dear to answer.
 
 use super::*;
+use crate::http2::fuzz;
+use proptest::prelude::*;
 use std::time::Duration;
 
 /// Reads `frame` over and over; how often it took, and how it ended.
@@ -150,4 +152,34 @@ fn a_stream_that_is_forgotten_stays_closed() {
     assert_eq!(end.read(&frame(DATA, 0, 1, b"x")), Ok(vec![closed]));
     let again = end.read(&frame(HEADERS, WHOLE, 3, &block(&POST)));
     assert_eq!(again.map_err(|fatal| fatal.reason), Err(Reason::StreamId));
+}
+
+proptest! {
+    #[test]
+    fn any_frames_are_read_by_a_server(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        fuzz::check_server(&bytes);
+    }
+
+    #[test]
+    fn any_frames_are_read_by_a_client(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        fuzz::check_client(&bytes);
+    }
+
+    /// Heads that mostly make sense, of indexed fields and short literals.
+    #[test]
+    fn any_heads_are_read(
+        heads in proptest::collection::vec((0u8..12, 0u8..255, proptest::collection::vec(0u8..80, 0..30)), 0..8),
+    ) {
+        let frames: Vec<u8> = heads.iter().flat_map(|(stream, flags, fields)| {
+            let mut block = vec![0x82, 0x86, 0x84];
+            block.extend(fields.iter().flat_map(|field| match field {
+                0..70 => vec![0x80 | field],
+                70..75 => vec![0x40, 2, b'x', b'a' + field % 5, 2, b'a' + field % 3, b'b'],
+                _ => vec![0x40 | 28, 1, b'0' + field % 5],
+            }));
+            [vec![1, flags & 5, *stream, block.len() as u8], block].concat()
+        }).collect();
+        fuzz::check_server(&frames);
+        fuzz::check_client(&frames);
+    }
 }
