@@ -3,13 +3,11 @@
 
 mod announced;
 pub(crate) mod attempt;
-#[allow(dead_code, reason = "its callers come with the queue")]
 pub(crate) mod capacity;
 #[cfg(test)]
 mod fixture;
 pub(crate) mod flag;
 pub(crate) mod http;
-#[allow(dead_code, reason = "its callers come with the limits")]
 pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod tcp;

@@ -223,7 +223,6 @@ impl PoolEntry {
     }
 
     /// Whether anything of it is limited.
-    #[allow(dead_code, reason = "its caller comes with the limits")]
     pub(crate) fn is_limited(&self) -> bool {
         self.limited
     }

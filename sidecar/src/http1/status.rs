@@ -60,6 +60,10 @@ impl Canned<'_> {
         if status == 405 {
             out.extend_from_slice(b"\r\nAllow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
         }
+        // Whatever it is that is missing, it may be there a moment later.
+        if status == 503 {
+            out.extend_from_slice(b"\r\nRetry-After: 1");
+        }
         if close {
             out.extend_from_slice(b"\r\nConnection: close");
         }

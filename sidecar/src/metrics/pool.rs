@@ -3,6 +3,7 @@
 
 use super::histogram::{Histogram, Reading};
 use super::{Direction, Side};
+use crate::proxy::capacity::Permit;
 use crate::proxy::flag::{CodeClass, Flag, Retried};
 use crate::proxy::turned_away::TurnedAway;
 use crate::proxy::udp::Dropped;
@@ -287,7 +288,6 @@ impl Shard {
     }
 
     /// How long a request waited for room, whatever came of it.
-    #[allow(dead_code, reason = "its caller comes with the limits")]
     pub(crate) fn count_queued(&self, waited: Duration) {
         self.queued.observe(waited);
     }
@@ -349,13 +349,25 @@ pub(crate) struct OpenConnection {
     pool: Arc<PoolMetrics>,
     worker: usize,
     side: Side,
+    permit: Option<Permit>,
 }
 
 impl OpenConnection {
     /// Opened now, by this worker.
     pub(crate) fn new(pool: Arc<PoolMetrics>, worker: usize, side: Side) -> Self {
         pool.shard(worker).count_open(side);
-        Self { pool, worker, side }
+        Self { pool, worker, side, permit: None }
+    }
+
+    /// It has this place among those that the pool's limits allow.
+    pub(crate) fn holding(mut self, permit: Option<Permit>) -> Self {
+        self.permit = permit;
+        self
+    }
+
+    /// Its place, if any.
+    pub(crate) fn permit(&self) -> Option<&Permit> {
+        self.permit.as_ref()
     }
 }
 

@@ -1,6 +1,9 @@
-//! pick + connect, and again on another endpoint: the one loop that every protocol shares.
-//! Counts picks and retries and reports failed connects; what comes after the connect is the caller's to report.
+//! pick + connect, and again on another endpoint: the one loop that every protocol shares. What finds no room waits in the pool's
+//! queue. Counts picks and retries and reports failed connects; what comes after the connect is the caller's to report.
 
+mod wait;
+
+use super::capacity::{Full, Permit, Place};
 use super::flag::{Flag, Retried};
 use crate::proxy_protocol::{self, Addresses};
 use crate::stream::Stream;
@@ -9,11 +12,14 @@ use crate::tls::{Offer, TlsFailure};
 use crate::worker::Worker;
 use evenkeel_balance::{Endpoint, InFlight, NoEndpoint, Outcome, PickArgs};
 use evenkeel_wire::RetryOn;
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
+use wait::Waiting;
 
 /// The attempts of one request on one pool. Each pick is another endpoint; each but the first looks at the pool as it is
 /// by then.
@@ -21,15 +27,27 @@ pub(crate) struct Attempts {
     pool: Arc<PoolEntry>,
     key: Option<u64>,
     class: Option<u64>,
+    /// The last [`Attempts::crowded`] of them have no room for a connection, and may be asked again.
     tried: Vec<Arc<Endpoint>>,
+    crowded: usize,
     retries_left: u32,
     announced: Option<Addresses>,
+    /// Its place among the pool's requests, until an endpoint has been chosen.
+    place: Option<Place>,
+    waiting: Waiting,
 }
+
+/// Endpoints without room for a connection that are passed over before the request waits.
+const MAX_CROWDED: usize = 4;
 
 /// An endpoint that was picked, and its in-flight count until this is dropped.
 pub(crate) struct Chosen {
     lease: InFlight,
     member: Arc<Member>,
+    /// Of a connection that was made for it, unless that has taken it.
+    permit: Cell<Option<Permit>>,
+    /// Given back after the lease and the connection: whoever waits is called for them.
+    place: Option<Place>,
 }
 
 /// Why a request reached no endpoint.
@@ -41,6 +59,19 @@ pub(crate) enum Unreached {
     Connect(ConnectError),
     /// The time that the request may take as a whole was up.
     Deadline,
+    /// There was no room.
+    Shed(Shed),
+    /// The client went away while there was no room.
+    ClientGone,
+}
+
+/// Why a request that found no room was turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shed {
+    /// As many wait as may.
+    QueueFull,
+    /// It has waited for as long as it may.
+    QueueTimeout,
 }
 
 /// Why a connect failed.
@@ -58,6 +89,8 @@ pub(crate) enum ConnectError {
     Silent,
     /// This host has no ports, descriptors or memory left: no endpoint is to blame.
     Local,
+    /// There are as many connections as the pool allows.
+    Full,
 }
 
 impl ConnectError {
@@ -83,6 +116,10 @@ impl From<Unreached> for Flag {
             Unreached::Connect(ConnectError::Local) => Self::LocalExhaustion,
             Unreached::Connect(ConnectError::Silent) => Self::UpstreamReset,
             Unreached::Connect(ConnectError::Tls(_)) => Self::UpstreamTls,
+            Unreached::Connect(ConnectError::Full) => Self::Overloaded,
+            Unreached::Shed(Shed::QueueFull) => Self::QueueFull,
+            Unreached::Shed(Shed::QueueTimeout) => Self::QueueTimeout,
+            Unreached::ClientGone => Self::Cancelled,
             Unreached::Connect(_) => Self::ConnectFailure,
         }
     }
@@ -99,6 +136,11 @@ impl Chosen {
         &mut self.lease
     }
 
+    /// The place of the connection that was made for it. It lasts as long as this does unless taken by what lasts longer.
+    pub(crate) fn take_permit(&self) -> Option<Permit> {
+        self.permit.take()
+    }
+
     /// Where it is.
     pub(crate) fn address(&self) -> SocketAddr {
         self.lease.endpoint().address()
@@ -110,7 +152,8 @@ impl Attempts {
     pub(crate) fn new(pool: Arc<PoolEntry>, key: Option<u64>, class: Option<u64>) -> Self {
         let retries_left =
             if pool.policy().retry.on.contains(&RetryOn::ConnectFailure) { pool.policy().retry.max_retries } else { 0 };
-        Self { pool, key, class, tried: Vec::new(), retries_left, announced: None }
+        let waiting = Waiting::default();
+        Self { pool, key, class, tried: Vec::new(), crowded: 0, retries_left, announced: None, place: None, waiting }
     }
 
     /// This endpoint isn't picked.
@@ -130,47 +173,107 @@ impl Attempts {
     }
 
     /// Picks, then lets `reach` find a way to the picked endpoint; when it fails, moves on to another one while retries are left.
+    /// Where there is no room, waits for its turn until `gone` ends.
     pub(crate) async fn establish<S>(
         &mut self,
         worker: &Worker,
+        gone: impl Future<Output = ()>,
         reach: impl AsyncFn(&Self, &Chosen) -> Result<S, ConnectError>,
     ) -> Result<(Chosen, S), Unreached> {
+        let mut gone = pin!(gone);
         loop {
-            let chosen = self.pick(worker)?;
+            let Some(chosen) = self.pick_in_turn(worker)? else {
+                self.wait(worker, gone.as_mut()).await?;
+                continue;
+            };
             match reach(self, &chosen).await {
-                Ok(way) => return Ok((chosen, way)),
+                Ok(way) => {
+                    self.waiting.end();
+                    return Ok((chosen, way));
+                }
                 Err(error) => self.give_up(worker, chosen, error)?,
             }
         }
     }
 
-    /// Picks an endpoint that hasn't been tried yet and hasn't left the pool.
+    /// Picks an endpoint that hasn't been tried yet and hasn't left the pool; for who doesn't wait for room.
+    #[cfg_attr(not(test), allow(dead_code, reason = "its caller comes with UDP"))]
     pub(crate) fn pick(&mut self, worker: &Worker) -> Result<Chosen, Unreached> {
+        self.find(worker)?.ok_or(Unreached::NoEndpoint(NoEndpoint::Saturated))
+    }
+
+    /// The same; `None` if there is no room.
+    fn find(&mut self, worker: &Worker) -> Result<Option<Chosen>, Unreached> {
         loop {
+            if self.pool.is_limited() && self.place.is_none() {
+                self.place = self.pool.capacity().enter(&self.pool.policy().limits);
+                if self.place.is_none() {
+                    return Ok(None);
+                }
+            }
             let args = PickArgs { key: self.key, class: self.class, tried: &self.tried };
-            let pick = worker.with_rng(|rng| self.pool.balance().pick(args, Instant::now(), rng));
-            let pick = pick.map_err(Unreached::NoEndpoint)?;
+            let pick = match worker.with_rng(|rng| self.pool.balance().pick(args, Instant::now(), rng)) {
+                Ok(pick) => pick,
+                Err(none) if none == NoEndpoint::Saturated || self.crowded > 0 => {
+                    self.place.take().into_iter().for_each(Place::give_back);
+                    return Ok(None);
+                }
+                Err(none) => return Err(Unreached::NoEndpoint(none)),
+            };
             let member = self.pool.member(pick.lease.endpoint()).clone();
-            let chosen = Chosen { lease: pick.lease, member };
+            let chosen = Chosen { lease: pick.lease, member, permit: Cell::default(), place: self.place.take() };
             if !chosen.member.is_gone() {
                 self.pool.metrics().shard(worker.index()).count_pick(pick.reason);
-                return Ok(chosen);
+                return Ok(Some(chosen));
             }
             self.pass_over(worker, chosen)?;
         }
     }
 
     /// The endpoint isn't to be picked again; the next pick is from the pool as it is now.
-    pub(crate) fn pass_over(&mut self, worker: &Worker, chosen: Chosen) -> Result<(), Unreached> {
+    pub(crate) fn pass_over(&mut self, worker: &Worker, mut chosen: Chosen) -> Result<(), Unreached> {
+        self.forget_crowded();
         self.tried.push(chosen.lease.endpoint().clone());
+        self.place = chosen.place.take();
+        drop(chosen);
+        if self.place.is_some() {
+            // The request keeps its place, but the endpoint has room for another.
+            self.pool.capacity().queue().call();
+        }
+        self.renew_pool(worker)
+    }
+
+    /// From here on the pool is what it is now.
+    fn renew_pool(&mut self, worker: &Worker) -> Result<(), Unreached> {
         let now = worker.table().pools().get(self.pool.name()).cloned();
         self.pool = now.ok_or(Unreached::NoEndpoint(NoEndpoint::Empty))?;
         Ok(())
     }
 
+    /// The endpoint has no room for a connection now: others may have, or a connection that waits.
+    fn set_aside(&mut self, mut chosen: Chosen) {
+        self.tried.push(chosen.lease.endpoint().clone());
+        self.crowded += 1;
+        // Nobody is called for what was only tried: it would be the same one again and again.
+        chosen.place.take().into_iter().for_each(Place::give_back);
+    }
+
+    fn forget_crowded(&mut self) {
+        let crowded = std::mem::take(&mut self.crowded);
+        self.tried.truncate(self.tried.len() - crowded);
+    }
+
     /// A new connection to the chosen endpoint, with TLS where the pool says so, within the pool's connect timeout. `offer`: what
     /// will be spoken.
-    pub(crate) async fn connect(&self, chosen: &Chosen, offer: Offer) -> Result<Stream, ConnectError> {
+    pub(crate) async fn connect(&self, worker: &Worker, chosen: &Chosen, offer: Offer) -> Result<Stream, ConnectError> {
+        let (capacity, limits) = (self.pool.capacity(), &self.pool.policy().limits);
+        let mut permit = capacity.connect(limits, chosen.member(), worker.index());
+        if permit.as_ref().is_err_and(|full| *full == Full::InPool) && worker.http().make_room(capacity) {
+            permit = capacity.connect(limits, chosen.member(), worker.index());
+        }
+        chosen.permit.set(permit.map_err(|_| ConnectError::Full)?);
+        // It has all that others wait for.
+        self.waiting.end();
         let limit = Duration::from_millis(self.pool.policy().connect_timeout_ms);
         let connected = tokio::time::timeout(limit, self.reach(chosen, offer)).await;
         connected.unwrap_or(Err(ConnectError::Timeout))
@@ -215,7 +318,12 @@ impl Attempts {
 
     /// Settles a failed connect: `Ok` if another endpoint may be tried.
     pub(crate) fn give_up(&mut self, worker: &Worker, mut chosen: Chosen, error: ConnectError) -> Result<(), Unreached> {
+        chosen.permit.take();
         let outcome = match error {
+            ConnectError::Full => {
+                self.set_aside(chosen);
+                return Ok(());
+            }
             ConnectError::Local => Outcome::Cancelled,
             ConnectError::Silent => Outcome::GatewayError,
             ConnectError::Refused | ConnectError::Timeout | ConnectError::Unreachable | ConnectError::Tls(_) => {
@@ -229,7 +337,7 @@ impl Attempts {
             ConnectError::Unreachable => Retried::Unreachable,
             ConnectError::Tls(_) => Retried::Tls,
             ConnectError::Silent => Retried::Silent,
-            ConnectError::Local => return Err(Unreached::Connect(error)),
+            ConnectError::Local | ConnectError::Full => return Err(Unreached::Connect(error)),
         };
         if self.retries_left == 0 {
             return Err(Unreached::Connect(error));

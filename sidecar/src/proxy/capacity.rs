@@ -10,6 +10,7 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, SeqCst},
 };
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// One pool's.
 #[derive(Debug, Default)]
@@ -73,13 +74,11 @@ impl Connections {
         taken
     }
 
-    /// Whether a connection that isn't in use should be closed for somebody else: yes once for each that is wanted. A `worker` that
-    /// keeps it could use it itself.
-    fn grant(&self, worker: Option<usize>) -> bool {
+    /// Whether a connection that isn't in use should be closed for another worker than this one, which would use it itself for what it
+    /// wants: yes once for each that is wanted.
+    fn grant(&self, worker: usize) -> bool {
         let wanted_by = self.wanted_by.load(Relaxed);
-        wanted_by != 0
-            && worker.is_none_or(|worker| worker + 1 != wanted_by)
-            && self.wanted_by.compare_exchange(wanted_by, 0, Relaxed, Relaxed).is_ok()
+        wanted_by != 0 && wanted_by != worker + 1 && self.wanted_by.compare_exchange(wanted_by, 0, Relaxed, Relaxed).is_ok()
     }
 }
 
@@ -111,27 +110,32 @@ impl Capacity {
         let permit = |of_endpoint, of_pool| Permit { capacity: self.clone(), member: member.clone(), of_endpoint, of_pool };
         if per_endpoint.is_some_and(|most| !member.connections().take(most, worker)) {
             self.relief.notify_waiters();
-            return Err(Full);
+            return Err(Full::AtEndpoint);
         }
         if in_all.is_some_and(|most| !self.connections.take(most, worker)) {
             if per_endpoint.is_some() {
                 member.connections().open.give();
             }
             self.relief.notify_waiters();
-            return Err(Full);
+            return Err(Full::InPool);
         }
         Ok(Some(permit(per_endpoint.is_some(), in_all.is_some())))
     }
 
-    /// Ends when somebody looks for room for a connection and finds none.
-    pub(crate) async fn relief(&self) {
-        self.relief.notified().await;
+    /// Ends when somebody looks for room for a connection, from now on, and finds none.
+    pub(crate) fn relief(&self) -> Notified<'_> {
+        self.relief.notified()
     }
 }
 
 /// There are as many connections as there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Full;
+pub(crate) enum Full {
+    /// To this endpoint; to others there may be more.
+    AtEndpoint,
+    /// In the whole pool.
+    InPool,
+}
 
 impl Place {
     /// Gives it back without calling anybody: what made it useless does so for others too.
@@ -152,20 +156,24 @@ impl Drop for Place {
 }
 
 impl Permit {
-    /// Whether its connection, which `worker` would keep for later, is to be closed for another worker.
-    pub(crate) fn is_wanted_from(&self, worker: usize) -> bool {
-        self.of_endpoint && self.member.connections().grant(Some(worker))
-            || self.of_pool && self.capacity.connections.grant(Some(worker))
+    /// Whether its connection, which `worker` would keep for later, is to be closed for another.
+    pub(crate) fn is_wanted(&self, worker: usize) -> bool {
+        self.is_wanted_at_endpoint(worker) || self.is_wanted_in_pool(worker)
     }
 
-    /// Whether its connection, which waits, is to be closed for somebody who wants one to the same endpoint.
-    pub(crate) fn is_wanted_at_endpoint(&self) -> bool {
-        self.of_endpoint && self.member.connections().grant(None)
+    /// The same for one that wants a connection to the same endpoint.
+    pub(crate) fn is_wanted_at_endpoint(&self, worker: usize) -> bool {
+        self.of_endpoint && self.member.connections().grant(worker)
     }
 
-    /// Whether one connection of its pool that waits is to be closed.
-    pub(crate) fn is_wanted_in_pool(&self) -> bool {
-        self.of_pool && self.capacity.connections.grant(None)
+    /// The same for one that wants a connection in the same pool.
+    pub(crate) fn is_wanted_in_pool(&self, worker: usize) -> bool {
+        self.of_pool && self.capacity.connections.grant(worker)
+    }
+
+    /// What it is a place of.
+    pub(crate) fn capacity(&self) -> &Arc<Capacity> {
+        &self.capacity
     }
 
     /// Whether it is this pool's.

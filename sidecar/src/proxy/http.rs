@@ -22,6 +22,7 @@ mod tests;
 
 use crate::http1::{Fault, Request, RequestParser, ResponseParser};
 use crate::metrics::{OpenConnection, Side};
+use crate::proxy::capacity::Capacity;
 use crate::proxy::record::Record;
 use crate::proxy::turned_away::{self, Caller, TurnedAway};
 use crate::stream::Stream;
@@ -55,6 +56,13 @@ pub(crate) struct PerWorker {
     buffers: Buffers,
     idle: RefCell<Idle>,
     shared: mux::upstream::Pool,
+}
+
+impl PerWorker {
+    /// Closes the pool's connection that has waited longest; whether there was one.
+    pub(crate) fn make_room(&self, capacity: &Arc<Capacity>) -> bool {
+        self.idle.borrow_mut().close_oldest(capacity)
+    }
 }
 
 /// Serves one client connection to its end. It is counted as one of `pool`, but the pool of each request is looked up in

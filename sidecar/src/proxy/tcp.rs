@@ -28,6 +28,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use way::Flow;
 
@@ -40,8 +41,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Stream, addresses: Add
     let mut record = Record::start(worker.clone(), pool.clone());
     let key = source_key(pool.policy(), worker.source(addresses.source.ip()));
     let mut attempts = Attempts::new(pool.clone(), key, None).announcing(addresses);
-    let connect = async |attempts: &Attempts, chosen: &Chosen| attempts.connect(chosen, offer).await;
-    let (chosen, mut upstream) = match attempts.establish(&worker, connect).await {
+    let connect = async |attempts: &Attempts, chosen: &Chosen| attempts.connect(&worker, chosen, offer).await;
+    let (chosen, mut upstream) = match attempts.establish(&worker, gone(&client), connect).await {
         Ok(established) => established,
         Err(unreached) => {
             record.set_flag(unreached.into());
@@ -88,6 +89,14 @@ fn note_first(record: &mut Record, first: First, up: &Flow) {
         }
         First::End if up.moved.get() > 0 => record.report(Outcome::GatewayError),
         First::End => record.report(Outcome::Cancelled),
+    }
+}
+
+/// Ends when the client resets its connection. That it has ended its side says nothing: it may have asked already.
+async fn gone(client: &Stream) {
+    match client.socket() {
+        Some(socket) => drop(socket.ready(Interest::ERROR).await),
+        None => std::future::pending().await,
     }
 }
 

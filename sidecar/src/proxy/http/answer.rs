@@ -9,7 +9,7 @@ use crate::http1::status::{self, Canned};
 use crate::proxy::attempt::{ConnectError, Unreached};
 use crate::proxy::flag::Flag;
 use crate::proxy::record::Record;
-use evenkeel_balance::Outcome;
+use evenkeel_balance::{NoEndpoint, Outcome};
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
@@ -20,6 +20,7 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 1 << 20);
 /// How long the client may take to take a refusal.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 
+const OVERLOADED: &str = "the pool has as much in use as its limits allow; come again later";
 const SILENT: &str = "the endpoint ended the connection before its answer";
 
 /// An answer of the proxy's own.
@@ -53,16 +54,20 @@ impl Refusal {
         Self { reason: fault.as_str(), advice: fault.advice(), ..Self::new(status, Flag::BadRequest, "") }
     }
 
-    /// For a request that reached no endpoint.
-    pub(super) fn unreached(unreached: Unreached) -> Self {
+    /// For a request that reached no endpoint; `None` if nobody is there to be told.
+    pub(super) fn unreached(unreached: Unreached) -> Option<Self> {
         let advice = match unreached {
+            Unreached::ClientGone => return None,
+            Unreached::Shed(_) | Unreached::NoEndpoint(NoEndpoint::Saturated) | Unreached::Connect(ConnectError::Full) => {
+                OVERLOADED
+            }
             Unreached::NoEndpoint(_) => "the pool has no endpoint that may be used; see its status",
-            Unreached::Deadline => return Self::DEADLINE,
-            Unreached::Connect(ConnectError::Silent) => return Self::new(502, Flag::UpstreamReset, SILENT),
+            Unreached::Deadline => return Some(Self::DEADLINE),
+            Unreached::Connect(ConnectError::Silent) => return Some(Self::new(502, Flag::UpstreamReset, SILENT)),
             Unreached::Connect(ConnectError::Tls(failure)) => failure.advice(),
             Unreached::Connect(_) => "no endpoint could be connected to",
         };
-        Self::new(503, unreached.into(), advice)
+        Some(Self::new(503, unreached.into(), advice))
     }
 
     /// For an exchange that failed before its answer began; `None` if nobody is there to be told.

@@ -10,7 +10,7 @@ use crate::grpc;
 use crate::http1::{Fault, Request, Response, ResponseParser};
 use crate::metrics::OpenConnection;
 use crate::stream::Stream;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -28,7 +28,7 @@ pub(super) struct Upstream {
     /// Whether it has carried a request before.
     pub(super) reused: bool,
     /// Counts it while it is open; absent where it is a part of one that is counted.
-    pub(super) _open: Option<OpenConnection>,
+    pub(super) open: Option<OpenConnection>,
 }
 
 /// The parts of a client's connection that an exchange works with.
@@ -78,6 +78,22 @@ pub(super) struct Exchange<'a> {
     /// The client waits for a 100 before it sends the body.
     expects_continue: bool,
     download: Download,
+}
+
+/// Before the exchange, while there is no endpoint for the request: ready if the client has ended or reset its connection. One that
+/// has only ended its writing side is taken for gone: most that do are, and there is too much to do. What it sends is kept for later.
+pub(super) fn poll_gone(cx: &mut Context<'_>, client: &mut Stream, input: &mut Input, buffers: &Buffers) -> Poll<()> {
+    // A stream's end is a request's proper end; it can only be cut off.
+    if let Stream::H2(client) = client {
+        return client.poll_gone(cx);
+    }
+    while !input.is_full() {
+        match ready!(input.poll_fill(cx, client, buffers)) {
+            Ok(0) | Err(_) => return Poll::Ready(()),
+            Ok(_) => {}
+        }
+    }
+    Poll::Pending
 }
 
 /// How far the request has come.

@@ -1,8 +1,8 @@
 //! One request on its way: key, pick, connect or reuse, exchange, and once more where the connection ended in silence.
 
 use super::answer::{Refusal, outcome_of};
-use super::exchange::{Ends, Exchange, Failure, STALLED, Upstream};
-use super::idle::idle_time;
+use super::exchange::{Ends, Exchange, Failure, STALLED, Upstream, poll_gone};
+use super::idle::{idle_time, relieve, sweep};
 use super::upload::Upload;
 use super::{Connection, Next, call, class, mux};
 use crate::grpc;
@@ -25,9 +25,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// How often the waiting connections are looked through.
-const SWEEP: Duration = Duration::from_secs(1);
 
 /// How an exchange ended.
 struct Ended {
@@ -98,6 +95,8 @@ impl Connection {
                 return self.settle(record, upstream, &request, ended).await;
             }
             let Some(stale) = record.take_chosen() else { return Next::Abort };
+            // Its place, too, is the next one's.
+            drop(upstream);
             self.up.rewind();
             upload = ended.upload;
             let established = match std::mem::replace(&mut resent, true) {
@@ -165,43 +164,34 @@ impl Connection {
     }
 
     /// A way to an endpoint: a kept connection where that is allowed and there is one, else a new one.
-    async fn establish(&self, attempts: &mut Attempts, may_reuse: bool) -> Result<(Chosen, Upstream), Unreached> {
+    async fn establish(&mut self, attempts: &mut Attempts, may_reuse: bool) -> Result<(Chosen, Upstream), Unreached> {
+        let Self { worker, client, client_input, timer, shares, now, .. } = self;
         let reach = async |attempts: &Attempts, chosen: &Chosen| {
             let kept = match may_reuse {
-                true => self.worker.http().idle.borrow_mut().take(chosen.member(), self.now),
+                true => worker.http().idle.borrow_mut().take(chosen.member(), *now),
                 false => None,
             };
             match kept {
                 Some(kept) => Ok(kept),
-                None => self.connect(attempts, chosen).await,
+                None => connect(worker, *shares, attempts, chosen).await,
             }
         };
-        let established = attempts.establish(&self.worker, reach);
-        match self.timer.limited() {
+        let gone = poll_fn(|cx| poll_gone(cx, client, client_input, &worker.http().buffers));
+        let established = attempts.establish(worker, gone, reach);
+        match timer.limited() {
             None => established.await,
             Some(limit) => tokio::time::timeout_at(limit, established).await.unwrap_or(Err(Unreached::Deadline)),
         }
     }
 
-    /// A new connection, or a stream of one that is shared.
-    async fn connect(&self, attempts: &Attempts, chosen: &Chosen) -> Result<Upstream, ConnectError> {
-        let open = || OpenConnection::new(attempts.pool().metrics().clone(), self.worker.index(), Side::Upstream);
-        if !self.shares {
-            let stream = attempts.connect(chosen, Offer::Http1).await?;
-            return Ok(Upstream { stream, reused: false, _open: Some(open()) });
-        }
-        let stream = mux::upstream::open(&self.worker, attempts, chosen, open).await?;
-        Ok(Upstream { stream: Stream::H2(stream), reused: false, _open: None })
-    }
-
     /// After a stale connection: a new one to the same endpoint, or to another if it refuses or has left the pool.
-    async fn renew(&self, attempts: &mut Attempts, stale: Chosen) -> Result<(Chosen, Upstream), Unreached> {
+    async fn renew(&mut self, attempts: &mut Attempts, stale: Chosen) -> Result<(Chosen, Upstream), Unreached> {
         attempts.pool().metrics().shard(self.worker.index()).count_retry(Retried::StaleConnection);
         if stale.member().is_gone() {
             attempts.pass_over(&self.worker, stale)?;
             return self.establish(attempts, false).await;
         }
-        match self.connect(attempts, &stale).await {
+        match connect(&self.worker, self.shares, attempts, &stale).await {
             Ok(upstream) => Ok((stale, upstream)),
             Err(error) => {
                 attempts.give_up(&self.worker, stale, error)?;
@@ -211,7 +201,7 @@ impl Connection {
     }
 
     /// After a second silence: the endpoint is as good as unconnectable, so another one, while retries are left.
-    async fn move_on(&self, attempts: &mut Attempts, silent: Chosen) -> Result<(Chosen, Upstream), Unreached> {
+    async fn move_on(&mut self, attempts: &mut Attempts, silent: Chosen) -> Result<(Chosen, Upstream), Unreached> {
         attempts.give_up(&self.worker, silent, ConnectError::Silent)?;
         match self.establish(attempts, false).await {
             Err(Unreached::NoEndpoint(_)) => Err(Unreached::Connect(ConnectError::Silent)),
@@ -314,9 +304,10 @@ impl Connection {
     async fn refuse_unreached(&mut self, record: &mut Record, why: Unreached, request: &Request, upload: &mut Upload) -> Next {
         // A body that came along with its head is done with, so that the connection can stay.
         let read = (!self.shares || self.take_body(upload).is_ok()) && upload.is_read();
-        let refusal = Refusal::unreached(why).with(may_stay(request, read), request.method == Method::Head);
-        refusal.note(record);
         self.discard();
+        let Some(refusal) = Refusal::unreached(why) else { return Next::Abort };
+        let refusal = refusal.with(may_stay(request, read), request.method == Method::Head);
+        refusal.note(record);
         self.refuse(refusal).await
     }
 
@@ -334,12 +325,35 @@ impl Connection {
         if member.is_gone() {
             return;
         }
+        let worker = &self.worker;
+        let permit = upstream.open.as_ref().and_then(OpenConnection::permit);
+        if permit.is_some_and(|permit| permit.is_wanted(worker.index())) {
+            return;
+        }
+        let limited = permit.map(|permit| permit.capacity().clone());
         upstream.reused = true;
-        let first = self.worker.http().idle.borrow_mut().put(member, upstream, self.now + time);
-        if first {
-            tokio::task::spawn_local(sweep(self.worker.clone()));
+        let mut idle = worker.http().idle.borrow_mut();
+        if idle.put(member, upstream, self.now + time) {
+            tokio::task::spawn_local(sweep(worker.clone()));
+        }
+        if let Some(capacity) = limited.filter(|capacity| idle.needs_relief(capacity)) {
+            tokio::task::spawn_local(relieve(worker.clone(), capacity));
         }
     }
+}
+
+/// A new connection, or a stream of one that is shared.
+async fn connect(worker: &Rc<Worker>, shares: bool, attempts: &Attempts, chosen: &Chosen) -> Result<Upstream, ConnectError> {
+    let open = || {
+        let open = OpenConnection::new(attempts.pool().metrics().clone(), worker.index(), Side::Upstream);
+        open.holding(chosen.take_permit())
+    };
+    if !shares {
+        let stream = attempts.connect(worker, chosen, Offer::Http1).await?;
+        return Ok(Upstream { stream, reused: false, open: Some(open()) });
+    }
+    let stream = mux::upstream::open(worker, attempts, chosen, open).await?;
+    Ok(Upstream { stream: Stream::H2(stream), reused: false, open: None })
 }
 
 /// Whether the request goes upstream as a stream of a shared connection.
@@ -355,14 +369,4 @@ fn wants_http2(pool: &PoolEntry, is_call: bool) -> bool {
 /// told of persistence.
 fn may_stay(request: &Request, request_read: bool) -> bool {
     request_read && request.keep_alive && request.version == crate::http1::Version::Http11
-}
-
-/// Closes what has waited too long or for an endpoint that has left, until nothing waits any more.
-async fn sweep(worker: Rc<Worker>) {
-    loop {
-        tokio::time::sleep(SWEEP).await;
-        if !worker.http().idle.borrow_mut().sweep(Instant::now()) {
-            return;
-        }
-    }
 }

@@ -4,17 +4,22 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::exchange::Upstream;
+use crate::proxy::capacity::{Capacity, Permit};
 use crate::table::Member;
+use crate::worker::Worker;
 use tokio::time::Instant;
 
 /// How long a connection waits where the server doesn't say.
 const IDLE: Duration = Duration::from_secs(4);
 /// The longest it waits whatever the server says.
 const MAX_IDLE: Duration = Duration::from_secs(55);
+/// How often they are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
 /// The most that wait for one member.
 const MAX_PER_MEMBER: usize = 1024;
 
@@ -31,6 +36,8 @@ pub(super) fn idle_time(server: Option<u64>) -> Option<Duration> {
 #[derive(Default)]
 pub(super) struct Idle {
     members: HashMap<usize, Waiting, BuildHasherDefault<AddressHasher>>,
+    /// The pools with a limit whose connections somebody closes on demand.
+    relieved: Vec<Arc<Capacity>>,
 }
 
 struct Waiting {
@@ -42,6 +49,12 @@ struct Waiting {
 struct Free {
     upstream: Upstream,
     until: Instant,
+}
+
+impl Free {
+    fn permit(&self) -> Option<&Permit> {
+        self.upstream.open.as_ref()?.permit()
+    }
 }
 
 impl Idle {
@@ -78,6 +91,69 @@ impl Idle {
             !waiting.free.is_empty()
         });
         !self.members.is_empty()
+    }
+
+    /// Whether somebody has to [`Idle::relieve`] this pool from now on.
+    pub(super) fn needs_relief(&mut self, capacity: &Arc<Capacity>) -> bool {
+        let known = self.relieved.iter().any(|known| Arc::ptr_eq(known, capacity));
+        if !known {
+            self.relieved.push(capacity.clone());
+        }
+        !known
+    }
+
+    /// Closes what has waited longest where other workers' requests of the pool want its place; whether some of the pool's are left.
+    pub(super) fn relieve(&mut self, capacity: &Arc<Capacity>, worker: usize) -> bool {
+        for waiting in self.of_pool(capacity) {
+            if waiting.free[0].permit().is_some_and(|permit| permit.is_wanted_at_endpoint(worker)) {
+                waiting.free.remove(0);
+            }
+        }
+        let is_wanted = |waiting: &Waiting| waiting.free[0].permit().is_some_and(|permit| permit.is_wanted_in_pool(worker));
+        let mut of_pool = self.of_pool(capacity).peekable();
+        if of_pool.peek().is_none() {
+            drop(of_pool);
+            self.relieved.retain(|known| !Arc::ptr_eq(known, capacity));
+            return false;
+        }
+        if of_pool.next().is_some_and(|waiting| is_wanted(waiting)) {
+            drop(of_pool);
+            self.close_oldest(capacity);
+        }
+        true
+    }
+
+    /// Closes what has waited longest of the pool; whether there was anything.
+    pub(super) fn close_oldest(&mut self, capacity: &Arc<Capacity>) -> bool {
+        let oldest = self.of_pool(capacity).min_by_key(|waiting| waiting.free[0].until);
+        oldest.map(|waiting| waiting.free.remove(0)).is_some()
+    }
+
+    /// Where connections of the pool wait that count towards its limits.
+    fn of_pool(&mut self, capacity: &Arc<Capacity>) -> impl Iterator<Item = &mut Waiting> {
+        let is_own = |waiting: &Waiting| waiting.free.first().and_then(Free::permit).is_some_and(|permit| permit.is_of(capacity));
+        self.members.values_mut().filter(move |waiting| is_own(waiting))
+    }
+}
+
+/// Closes what has waited too long or for an endpoint that has left, until nothing waits any more.
+pub(super) async fn sweep(worker: Rc<Worker>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        if !worker.http().idle.borrow_mut().sweep(Instant::now()) {
+            return;
+        }
+    }
+}
+
+/// Closes connections of a pool with a limit when other workers want their places, until none of them waits any more.
+pub(super) async fn relieve(worker: Rc<Worker>, capacity: Arc<Capacity>) {
+    loop {
+        let wanted = capacity.relief();
+        if !worker.http().idle.borrow_mut().relieve(&capacity, worker.index()) {
+            return;
+        }
+        let _ = tokio::time::timeout(SWEEP, wanted).await;
     }
 }
 

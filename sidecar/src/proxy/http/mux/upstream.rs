@@ -88,7 +88,7 @@ pub(in crate::proxy::http) async fn open(
     if let Ok(stream) = pool.find(chosen.member()) {
         return Ok(stream);
     }
-    let socket = attempts.connect(chosen, Offer::Http2).await?;
+    let socket = attempts.connect(worker, chosen, Offer::Http2).await?;
     let scheme = if matches!(socket, stream::Stream::Tls(_)) { Scheme::Https } else { Scheme::Http };
     let shared = Shared::new(Connection::client(&Limits::default(), scheme, Instant::now().into_std()), false);
     pool.add(chosen.member(), shared.clone());

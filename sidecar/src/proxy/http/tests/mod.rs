@@ -4,6 +4,7 @@ mod continues;
 mod damage;
 mod ends;
 mod framing;
+mod limits;
 mod passing;
 mod retries;
 mod tunnel;
@@ -14,7 +15,7 @@ use crate::table::{Member, PoolEntry, Table};
 use crate::worker::{Shared, Worker};
 use arc_swap::ArcSwap;
 use evenkeel_balance::{Book, Config, Endpoint, EndpointSpec, Health, Passive};
-use evenkeel_wire::{HashKey, Listener, Policy, PoolName, Protocol, Retry, RetryOn};
+use evenkeel_wire::{ClientConnections, HashKey, Limits, Listener, Policy, PoolName, Protocol, Retry, RetryOn, Timeouts};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -62,6 +63,9 @@ struct Shape {
     max_retries: u32,
     keys: Vec<HashKey>,
     passive: Option<Passive>,
+    limits: Limits,
+    timeouts: Timeouts,
+    client_connections: ClientConnections,
 }
 
 impl Proxy {
@@ -110,8 +114,10 @@ impl Proxy {
         let (stayed, left): (Vec<_>, Vec<_>) = before.members().partition(stays);
         let came = come.iter().map(|server| member(&book.enter(spec(server.address()), Instant::now())));
         let members: Vec<_> = stayed.into_iter().cloned().chain(came).collect();
-        let shape = Shape { max_retries: before.policy().retry.max_retries, ..Shape::default() };
-        self.table.store(Arc::new(table([pool(&members, shape, self.address.port())])));
+        let Policy { retry, limits, .. } = &**before.policy();
+        let shape = Shape { max_retries: retry.max_retries, limits: *limits, ..Shape::default() };
+        let now = pool(&members, shape, self.address.port()).with_capacity(before.capacity().clone());
+        self.table.store(Arc::new(table([now])));
         left.into_iter().for_each(|member| member.retire());
     }
 
@@ -159,9 +165,13 @@ fn pool(members: &[Arc<Member>], shape: Shape, port: u16) -> PoolEntry {
         listeners: vec![Listener::new("http", port, Protocol::Http)],
         algorithm: wire,
         retry: Retry { max_retries: shape.max_retries, on: vec![RetryOn::ConnectFailure, RetryOn::StaleConnection] },
+        limits: shape.limits,
+        timeouts: shape.timeouts,
+        client_connections: shape.client_connections,
         ..crate::control::tests::policy()
     };
-    let config = Config { panic_threshold: 0, passive: shape.passive, ..Config::new(algorithm) };
+    let endpoint_limit = shape.limits.max_parallel_requests_per_endpoint;
+    let config = Config { panic_threshold: 0, passive: shape.passive, endpoint_limit, ..Config::new(algorithm) };
     let endpoints = members.iter().map(|member| member.endpoint().clone()).collect();
     let balance = evenkeel_balance::Pool::try_new(config, endpoints, 7).expect("a pool");
     PoolEntry::new(name, 1, Arc::new(policy), balance, members.to_vec(), metrics)
