@@ -5,7 +5,9 @@ use crate::common::http2::{Http2Backend, Http2Client};
 use crate::common::web::{AT_ONCE, Caller, Web};
 use crate::common::{Client, PATIENCE, free_port, read_head};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 async fn webs() -> [Web; 4] {
@@ -44,6 +46,53 @@ async fn http_1_0_is_answered_on_the_same_port_and_its_connection_ends() {
     timeout(PATIENCE, client.read_to_string(&mut answer)).await.expect("ends").expect("ends well");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(webs.iter().any(|web| answer.ends_with(&format!("\r\n\r\n{}", web.port()))), "{answer}");
+}
+
+#[tokio::test]
+async fn after_101_a_websocket_is_bytes_both_ways() {
+    let (mut listeners, mut ports) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        ports.push(listener.local_addr().expect("an address").port());
+        listeners.push(listener);
+    }
+    let at = free_port().await;
+    let changes = [backends(ports.try_into().expect("four")), vec![port(18100, at)]].concat();
+    let _example = Example::start("http", &changes).await;
+    let [first, second, third, fourth] = listeners.try_into().expect("four");
+    let serving = async {
+        let reached = tokio::select! {
+            reached = first.accept() => reached,
+            reached = second.accept() => reached,
+            reached = third.accept() => reached,
+            reached = fourth.accept() => reached,
+        };
+        let (mut stream, _) = reached.expect("is reached");
+        let head = read_head(&mut stream).await.expect("a head").to_ascii_lowercase();
+        assert!(head.contains("upgrade: websocket\r\n") && head.contains("connection: upgrade\r\n"), "{head}");
+        let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nfirst";
+        stream.write_all(answer.as_bytes()).await.expect("is sent");
+        let mut heard = [0; 5];
+        stream.read_exact(&mut heard).await.expect("is told");
+        stream.write_all(&heard).await.expect("is sent");
+        stream.shutdown().await.expect("ends");
+    };
+    let asking = async {
+        let mut client = Client::connect(at).await.0;
+        let ask = "GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        client.write_all(ask.as_bytes()).await.expect("is sent");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\nfirst") {
+            answer.push(client.read_u8().await.expect("goes on"));
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
+        client.write_all(b"\x00\xffraw").await.expect("is sent");
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.expect("ends well");
+        assert_eq!(rest, b"\x00\xffraw");
+    };
+    timeout(PATIENCE, async { tokio::join!(serving, asking) }).await.expect("both end");
 }
 
 #[tokio::test]
