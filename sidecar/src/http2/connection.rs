@@ -34,7 +34,9 @@ pub(crate) struct Connection {
     /// Trailers were read last.
     pub(super) at_trailers: bool,
     pub(super) out: Vec<u8>,
-    written: usize,
+    pub(super) written: usize,
+    /// The stream of the last DATA frame in `out`, and where that is.
+    pub(super) last_data: Option<(u32, usize)>,
     pub(super) streams: Streams,
     /// The highest number that was used: server: by the client; client: by this side.
     pub(super) last: u32,
@@ -135,6 +137,7 @@ impl Connection {
             at_trailers: false,
             out,
             written: 0,
+            last_data: None,
             streams: Streams::default(),
             last: 0,
             outbound: Window::new(FIRST_WINDOW),
@@ -234,6 +237,7 @@ impl Connection {
         debug_assert!(self.written <= self.out.len());
         if self.written >= self.out.len() {
             self.written = 0;
+            self.last_data = None;
             self.out.clear();
             if self.is_idle() {
                 self.head.trim(KEPT);

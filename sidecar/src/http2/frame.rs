@@ -6,6 +6,8 @@ use super::fault::{Code, Reason};
 
 /// Bytes before a payload.
 pub(super) const HEAD: usize = 9;
+/// Where in a frame its flags are.
+pub(super) const FLAGS: usize = 4;
 
 /// The kinds of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -66,12 +66,20 @@ impl Connection {
         if count == 0 && !ends {
             return 0;
         }
+        if count == 0 && self.last_data.is_some_and(|(id, at)| id == stream.0 && at >= self.written) {
+            // What has just been written of it hasn't left yet: a frame less for both sides.
+            let at = self.last_data.map_or(0, |(_, at)| at);
+            self.out[at + frame::FLAGS] |= frame::END_STREAM;
+            self.local_ended(stream.0);
+            return 0;
+        }
         found.outbound.take(count);
         self.outbound.take(count);
         self.budget.earn_by_data();
         let (mut rest, out) = (&data[..count], &mut self.out);
         loop {
             let (piece, after) = rest.split_at(rest.len().min(MAX_FRAME));
+            self.last_data = Some((stream.0, out.len()));
             frame::data_head(out, piece.len(), ends && after.is_empty(), stream.0);
             out.extend_from_slice(piece);
             rest = after;

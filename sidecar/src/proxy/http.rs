@@ -178,10 +178,14 @@ impl Connection {
         self.down.reset();
         self.timer.set(self.now, IDLE_TIMEOUT);
         let mut started = false;
-        let head = poll_fn(|cx| self.poll_head(cx, &mut started)).await;
-        if matches!(head, Err(NoRequest::Over)) {
-            return Next::Close;
+        match poll_fn(|cx| self.poll_head(cx, &mut started)).await {
+            Err(NoRequest::Over) => Next::Close,
+            head => self.answer(head).await,
         }
+    }
+
+    /// Serves what has been read as a request's head, or refuses it.
+    async fn answer(&mut self, head: Result<Request, NoRequest>) -> Next {
         let Some(pool) = find_pool(&self.worker, self.caller.port) else {
             return self.refuse(Refusal::NO_POOL).await;
         };

@@ -1,4 +1,4 @@
-//! Why a client's connection ends before there is a request or an endpoint for it, in one word: metric label and log field
+//! Why a client's connection ends before there is a request or an endpoint for it, or whatever its requests were, in one word: metric label and log field
 //! alike. Each one is counted; of each worker only so many a second get a line in the log, whatever clients do.
 
 use crate::table::PoolEntry;
@@ -47,11 +47,15 @@ pub(crate) enum TurnedAway {
     ProxyHeaderForbidden,
     /// The PROXY header took too long.
     ProxyHeaderTimeout,
+    /// An HTTP/2 connection that broke the protocol.
+    Http2Broken,
+    /// An HTTP/2 connection that asked for more work than any client needs.
+    Http2Flood,
 }
 
 impl TurnedAway {
     /// All, in the order of their numbers.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::PlainHttp,
         Self::TlsExpected,
         Self::TlsUnexpected,
@@ -68,6 +72,8 @@ impl TurnedAway {
         Self::ProxyHeaderBad,
         Self::ProxyHeaderForbidden,
         Self::ProxyHeaderTimeout,
+        Self::Http2Broken,
+        Self::Http2Flood,
     ];
 
     /// The word.
@@ -89,6 +95,8 @@ impl TurnedAway {
             Self::ProxyHeaderBad => "ProxyHeaderBad",
             Self::ProxyHeaderForbidden => "ProxyHeaderForbidden",
             Self::ProxyHeaderTimeout => "ProxyHeaderTimeout",
+            Self::Http2Broken => "Http2Broken",
+            Self::Http2Flood => "Http2Flood",
         }
     }
 }

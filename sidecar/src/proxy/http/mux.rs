@@ -41,9 +41,14 @@ struct Slot {
     /// So many of the unread bytes are head text, which takes no part in flow control.
     head: usize,
     trailers: Vec<u8>,
+    /// How what comes has ended.
     end: Option<End>,
+    /// The stream was cut off, perhaps after the proper end of what comes; nothing can be sent any more.
+    cut: Option<End>,
     /// The end came with the head: there is no body.
     has_no_body: bool,
+    /// Its head is more than is taken, and isn't here.
+    too_large: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -79,10 +84,11 @@ impl Slot {
     }
 
     fn end(&mut self, end: End) {
-        // A reset after the end takes nothing from what has come.
-        if self.end.is_none() {
-            self.end = Some(end);
+        if end != End::Whole {
+            self.cut = Some(end);
         }
+        // A reset after the end takes nothing from what has come.
+        self.end = self.end.or(Some(end));
         self.wake();
     }
 
@@ -178,7 +184,7 @@ impl Stream {
         let Some((id, slot)) = self.id.and_then(|id| Some((id, state.slots.get_mut(&id)?))) else {
             return Poll::Ready(Err(End::Unprocessed.into()));
         };
-        if let Some(end @ (End::Reset | End::Unprocessed | End::Broken)) = slot.end {
+        if let Some(end) = slot.cut {
             return Poll::Ready(Err(end.into()));
         }
         let room = HIGH_WATER.saturating_sub(state.engine.pending().len());
@@ -197,7 +203,7 @@ impl Stream {
             Some(id) => state.engine.send_head(id, head, end),
             // Without a stream, what is read next says that the request wasn't processed.
             None => {
-                self.id = state.engine.open(head, end).ok();
+                self.id = if state.over { None } else { state.engine.open(head, end).ok() };
                 state.slots.extend(self.id.map(|id| (id, Slot::default())));
             }
         }
@@ -236,11 +242,16 @@ impl Stream {
         (response, Framing::UntilClose)
     }
 
+    /// Whether the request's head is more than is taken.
+    fn is_too_large(&self) -> bool {
+        self.with_slot(|slot| slot.too_large).unwrap_or(false)
+    }
+
     /// Ready once the peer has cut the stream off.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let state = &mut *self.shared.0.borrow_mut();
         match self.id.and_then(|id| state.slots.get_mut(&id)) {
-            Some(Slot { end: None | Some(End::Whole), reader, .. }) => park(reader, cx),
+            Some(Slot { cut: None, reader, .. }) => park(reader, cx),
             _ => Poll::Ready(()),
         }
     }
@@ -273,7 +284,8 @@ impl Drop for Stream {
             state.engine.release(id, owed);
         }
         match (self.sent, slot.end) {
-            (true, Some(_)) | (false, Some(End::Reset | End::Unprocessed | End::Broken)) => {}
+            (_, _) if slot.cut.is_some() => {}
+            (true, Some(_)) => {}
             // The answer is whole; what the client still sends is of no use (RFC 9113, 8.1).
             (true, None) if self.unfinished == Code::INTERNAL => state.engine.reset(id, Code::NO_ERROR),
             (_, _) => state.engine.reset(id, self.unfinished),
@@ -289,6 +301,12 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Shared {
+    /// Whether another stream may be opened.
+    fn has_room(&self) -> bool {
+        let state = self.0.borrow();
+        !state.over && state.engine.may_open().is_ok()
+    }
+
     /// Whether a stream is under way, on the wire or here.
     fn is_active(&self) -> bool {
         let state = self.0.borrow();

@@ -2,11 +2,12 @@
 
 use super::driver::{Driver, Over};
 use super::{Shared, Stream};
-use crate::http2::{Connection, Limits};
+use crate::http1::Fault;
+use crate::http2::{Code, Connection, Limits};
 use crate::proxy::http::buffer::Input;
 use crate::proxy::http::timer::Timer;
-use crate::proxy::http::{self, IDLE_TIMEOUT, Next};
-use crate::proxy::turned_away::Caller;
+use crate::proxy::http::{self, IDLE_TIMEOUT, Next, NoRequest};
+use crate::proxy::turned_away::{self, Caller, TurnedAway};
 use crate::stream;
 use crate::worker::Worker;
 use std::future::poll_fn;
@@ -46,17 +47,26 @@ pub(in crate::proxy::http) async fn serve(worker: Rc<Worker>, socket: stream::St
         }
     });
     let over = over.await;
-    if let Over::Broken(reason) = over {
-        tracing::debug!(port = caller.port, peer = %caller.peer, reason = reason.as_str(), "HTTP/2 connection ended");
+    if let (Over::Broken(reason), Some(pool)) = (over, http::find_pool(&worker, caller.port)) {
+        let of_kind = match reason.code() {
+            Code::ENHANCE_YOUR_CALM => TurnedAway::Http2Flood,
+            _ => TurnedAway::Http2Broken,
+        };
+        turned_away::note(&worker, &pool, caller, of_kind, reason.as_str());
     }
     driver.farewell(over, &worker.http().buffers, FAREWELL).await;
 }
 
 /// One request.
 async fn serve_stream(worker: Rc<Worker>, stream: Stream, caller: Caller) {
+    let is_too_large = stream.is_too_large();
     let timer = Timer::new(Instant::now() + IDLE_TIMEOUT);
     let mut connection = http::Connection::new(worker, stream::Stream::H2(stream), Input::default(), timer, caller);
-    match connection.serve_request().await {
+    let next = match is_too_large {
+        true => connection.answer(Err(NoRequest::Bad(Fault::HeadTooLarge))).await,
+        false => connection.serve_request().await,
+    };
+    match next {
         Next::Abort => connection.client.abort(),
         Next::Request | Next::Close | Next::Linger => {}
     }

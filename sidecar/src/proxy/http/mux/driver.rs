@@ -144,6 +144,12 @@ impl State {
     fn take(&mut self, event: &Event, bytes: &[u8]) -> Option<StreamId> {
         match event {
             Event::Head { stream, end } => return self.take_head(*stream, *end),
+            Event::HeadTooLarge { stream, end } if self.accepts => {
+                let slot = self.slots.entry(*stream).or_default();
+                slot.too_large = true;
+                slot.end = end.then_some(End::Whole);
+                return Some(*stream);
+            }
             Event::HeadTooLarge { stream, .. } => {
                 self.engine.reset(*stream, Code::ENHANCE_YOUR_CALM);
                 self.end(*stream, End::Broken);

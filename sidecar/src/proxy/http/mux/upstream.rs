@@ -46,7 +46,7 @@ impl Pool {
         let mut pool = self.0.borrow_mut();
         let ways =
             pool.entry(key(member)).or_insert_with(|| Ways { _member: member.clone(), open: Vec::new(), turn: Arc::default() });
-        let free = ways.open.iter().find(|shared| super::engine(shared).may_open().is_ok());
+        let free = ways.open.iter().find(|shared| shared.has_room());
         free.map(|shared| Stream::unopened(shared.clone())).ok_or_else(|| ways.turn.clone())
     }
 

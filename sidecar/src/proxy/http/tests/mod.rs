@@ -4,6 +4,7 @@ mod continues;
 mod damage;
 mod ends;
 mod framing;
+mod http2;
 mod limits;
 mod passing;
 mod retries;
