@@ -10,7 +10,7 @@ mod settings;
 
 use crate::listen::Ports;
 use crate::metrics::Registry;
-use crate::table::{Member, PoolEntry, Table, may_share, shared_name};
+use crate::table::{Clash, Member, PoolEntry, Route, Table, clash};
 use crate::tls::{Files, PoolTls};
 use arc_swap::ArcSwap;
 use evenkeel_balance::{Book, Health, Loads};
@@ -213,13 +213,16 @@ impl Control {
         if port.transport == Transport::Tcp && self.rules.own.contains(&port.number) {
             return Err(Refusal::OwnPort { listener: name, port: port.number });
         }
-        let mut others = table.routes(port).iter().filter(|route| route.pool.name() != pool);
-        let Some(other) = others.find(|route| !may_share(&route.listener, listener)) else { return Ok(()) };
-        let owner = other.pool.name().clone();
-        Err(match shared_name(&other.listener, listener).cloned() {
-            Some(hostname) => Refusal::HostnameTaken { listener: name, port, hostname, owner },
-            None => Refusal::PortTaken { listener: name, port, owner },
-        })
+        let others = table.routes(port).iter().filter(|route| route.pool.name() != pool);
+        let clashes = |route: &Route| Some((route.pool.name().clone(), clash(&route.listener, listener)?));
+        match others.map(clashes).find_map(|found| found) {
+            None => Ok(()),
+            Some((owner, Clash::Port)) => Err(Refusal::PortTaken { listener: name, port, owner }),
+            Some((owner, Clash::ProxyProtocol)) => Err(Refusal::ProxyProtocolDiffers { listener: name, port, owner }),
+            Some((owner, Clash::Hostname(hostname))) => {
+                Err(Refusal::HostnameTaken { listener: name, port, hostname: hostname.to_owned(), owner })
+            }
+        }
     }
 
     fn listeners<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = &'a wire::Listener> {

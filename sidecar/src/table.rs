@@ -66,7 +66,7 @@ impl Table {
         for pool in pools.values() {
             for listener in pool.policy.listeners.iter().filter(|listener| open(listener.transport_port())) {
                 let there = routes.entry(listener.transport_port()).or_default();
-                if there.iter().all(|route| may_share(&route.listener, listener)) {
+                if there.iter().all(|route| clash(&route.listener, listener).is_none()) {
                     let acceptor = pool.tls.acceptor(listener.port).cloned();
                     there.push(Route { listener: Arc::new(listener.clone()), acceptor, pool: pool.clone() });
                 }
@@ -107,15 +107,26 @@ impl Table {
     }
 }
 
-/// Whether two listeners may have one port: where both pass TLS through, and no name leads to both.
-pub(crate) fn may_share(one: &Listener, other: &Listener) -> bool {
-    let passes = |listener: &Listener| listener.protocol == Protocol::Tls;
-    passes(one) && passes(other) && shared_name(one, other).is_none()
+/// Why two listeners cannot have one port.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Clash<'a> {
+    /// One of them doesn't go by names.
+    Port,
+    /// A name leads to both.
+    Hostname(&'a str),
+    /// A PROXY header comes before the name, so that they must agree on it.
+    ProxyProtocol,
 }
 
-/// The first name that leads to both.
-pub(crate) fn shared_name<'a>(one: &Listener, other: &'a Listener) -> Option<&'a String> {
-    other.hostnames.iter().find(|name| one.hostnames.contains(name))
+/// What keeps two listeners of different pools from having one port; nothing where both pass TLS through by names that differ.
+pub(crate) fn clash<'a>(one: &Listener, other: &'a Listener) -> Option<Clash<'a>> {
+    if one.protocol != Protocol::Tls || other.protocol != Protocol::Tls {
+        return Some(Clash::Port);
+    }
+    if let Some(name) = other.hostnames.iter().find(|name| one.hostnames.contains(name)) {
+        return Some(Clash::Hostname(name));
+    }
+    (one.proxy_protocol != other.proxy_protocol).then_some(Clash::ProxyProtocol)
 }
 
 /// How well a pattern fits the name; the name itself fits best.

@@ -79,6 +79,19 @@ pub enum Refusal {
         /// Who has it.
         owner: PoolName,
     },
+    /// Another pool of this sidecar shares the port, and a PROXY header comes before it is known whose connection it is.
+    #[error(
+        "listener `{listener}`: on port {port} its proxyProtocol isn't that of pool {owner} in this sidecar; make them alike or give \
+         one of the two another port"
+    )]
+    ProxyProtocolDiffers {
+        /// The listener.
+        listener: String,
+        /// Its port.
+        port: TransportPort,
+        /// Who else has it.
+        owner: PoolName,
+    },
     /// The sidecar listens there itself.
     #[error("listener `{listener}`: this sidecar needs port {port} itself; give the listener another port")]
     OwnPort {
@@ -132,6 +145,6 @@ impl Refusal {
 
     /// Whether another pool of this sidecar has its port or its hostname, and may give it up to this one.
     pub(crate) fn is_of_a_pool(&self) -> bool {
-        matches!(self, Self::PortTaken { .. } | Self::HostnameTaken { .. })
+        matches!(self, Self::PortTaken { .. } | Self::HostnameTaken { .. } | Self::ProxyProtocolDiffers { .. })
     }
 }

@@ -4,7 +4,8 @@ use super::*;
 use crate::listen::Command;
 use evenkeel_balance::{BuildError, PickArgs, SmallRng};
 use evenkeel_wire::{
-    ActiveCheck, Algorithm, CheckKind, CostClass, Endpoint, Health, Listener, Policy, PoolName, Protocol, Retry, TransportPort,
+    ActiveCheck, Algorithm, CheckKind, CostClass, Endpoint, Health, Listener, Policy, PoolName, Protocol, ProxyProtocolIn, Retry,
+    TransportPort,
 };
 use std::net::TcpListener;
 use std::time::Instant;
@@ -281,6 +282,11 @@ fn pools_share_a_port_where_tls_is_passed_through_by_names_that_differ() {
     assert!(refusal.may_pass(), "once a gives it up");
     let refusal = control.apply(&listening("shop/d", port)).expect_err("the port is taken");
     assert!(matches!(refusal, Refusal::PortTaken { .. }), "{refusal}");
+    let mut proxied = passing("shop/d", port, &["y.org"]);
+    proxied.policy.listeners[0].proxy_protocol =
+        Some(ProxyProtocolIn { trusted: Vec::from(["::1/128".parse().expect("a network")]) });
+    let refusal = control.apply(&proxied).expect_err("whose header it would be isn't known");
+    assert!(matches!(refusal, Refusal::ProxyProtocolDiffers { .. }), "{refusal}");
     let leads = |name: &str| {
         let table = table.load();
         table.route_by_name(port, name).map(|route| route.pool.label().to_owned())
