@@ -296,6 +296,7 @@ impl Connection {
     }
 
     /// How many streams are open.
+    #[cfg(test)]
     pub(crate) fn active(&self) -> usize {
         self.streams.len()
     }

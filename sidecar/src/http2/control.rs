@@ -9,9 +9,8 @@ use super::stream::Ended;
 use super::{Event, Role, StreamId};
 use std::time::Instant;
 
-/// What the PING that follows the first GOAWAY carries, and the one of [`Connection::ping`].
-const DRAIN_PING: [u8; 8] = *b"goodbye?";
-const ALIVE_PING: [u8; 8] = *b"evenkeel";
+/// What the PING that follows the first GOAWAY carries.
+const DRAIN_PING: [u8; 8] = *b"evenkeel";
 const LAST_STREAM: u32 = 0x7fff_ffff;
 
 impl Connection {
@@ -111,7 +110,7 @@ impl Connection {
         if opaque == DRAIN_PING && self.ending == Ending::Announced {
             self.close(Code::NO_ERROR);
         }
-        Ok(if opaque == ALIVE_PING { Event::Pong } else { Event::None })
+        Ok(Event::None)
     }
 
     pub(super) fn go_away(&mut self, payload: &[u8]) -> Event {
@@ -143,10 +142,5 @@ impl Connection {
         let last = if self.role == Role::Server { self.last } else { 0 };
         frame::go_away(&mut self.out, last, code);
         self.ending = Ending::Closing;
-    }
-
-    /// Asks the peer for a sign of life: [`Event::Pong`] is its answer.
-    pub(crate) fn ping(&mut self) {
-        frame::ping(&mut self.out, false, ALIVE_PING);
     }
 }

@@ -1,8 +1,6 @@
 //! HTTP/2 (RFC 9113) without IO and without a clock: bytes in, events and bytes out, in both roles. Heads go in and out
 //! as HTTP/1.1 text, so that what a request means is decided in one place, by `http1`. Reject, never repair; memory and
 //! work are bounded whatever the peer sends.
-// Until the socket side uses all of it.
-#![allow(dead_code, unused_imports)]
 
 mod budget;
 mod connection;
@@ -116,8 +114,6 @@ pub(crate) enum Event {
     /// The peer takes no streams after `last`. Client: those above are gone here, and provably unprocessed; those up to
     /// it go on, no new ones may be opened.
     GoAway { last: StreamId, code: Code },
-    /// The answer to [`Connection::ping`].
-    Pong,
 }
 
 /// Why no stream can be opened.

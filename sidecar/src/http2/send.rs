@@ -94,6 +94,7 @@ impl Connection {
     }
 
     /// How many bytes the windows allow to be sent on the stream now.
+    #[cfg(test)]
     pub(crate) fn capacity(&self, stream: StreamId) -> usize {
         let stream = self.streams.get(stream.0);
         stream.map_or(0, |stream| stream.outbound.available().min(self.outbound.available()))

@@ -124,5 +124,8 @@ pub(crate) fn watch_for_silence(stream: &Stream) {
     let Some(socket) = stream.socket() else { return };
     let (after, between, times) = KEEPALIVE;
     let keepalive = socket2::TcpKeepalive::new().with_time(after).with_interval(between).with_retries(times);
-    let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
+    let socket = SockRef::from(socket);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    // Nobody is asked while something waits to be acknowledged: that would be sent again for a quarter of an hour.
+    let _ = socket.set_tcp_user_timeout(Some(after + between * times));
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::http1::response::Asked;
 use crate::http1::{MAX_FIELDS, MAX_HEAD, RequestParser, ResponseParser};
 use crate::http2::head::{Head, Shape};
-use crate::http2::hpack::{Decoder, Encoder, Part};
+use crate::http2::hpack::{Decoder, Encoder, Kind, Part};
 use proptest::prelude::*;
 
 fn request(end: bool, fields: &[(&str, &str)]) -> Result<String, StreamFault> {
@@ -89,6 +89,23 @@ fn fields_that_would_be_read_otherwise_in_http1_are_refused() {
         assert_eq!(request(true, &later), Err(fault), "after others, {name:?}: {value:?}");
     }
     assert!(get(&[("te", "trailers"), ("empty", "")]).is_ok());
+}
+
+#[test]
+fn a_control_is_found_wherever_it_stands_in_a_value() {
+    for control in (0u8..0x20).chain([0x7f]).filter(|b| *b != b'\t') {
+        for (length, at) in (1..20).flat_map(|length| (0..length).map(move |at| (length, at))) {
+            let mut head = Head::new();
+            head.begin(Shape::Trailers);
+            let mut value: Vec<u8> = (0..length).map(|i| [b'~', 0x80, 0xff, b'a', b'\x21'][i % 5]).collect();
+            head.tail().extend_from_slice(&[b"a: ", value.as_slice()].concat());
+            assert!(head.judge(Kind::Other, 0, 1).is_text);
+            value[at] = control;
+            head.begin(Shape::Trailers);
+            head.tail().extend_from_slice(&[b"a: ", value.as_slice()].concat());
+            assert!(!head.judge(Kind::Other, 0, 1).is_text, "{control} at {at} of {length}");
+        }
+    }
 }
 
 #[test]

@@ -165,7 +165,10 @@ impl State {
             Event::Reset { stream, processed, .. } => {
                 self.end(*stream, if *processed { End::Reset } else { End::Unprocessed });
             }
-            Event::Failed { stream, .. } => self.end(*stream, End::Broken),
+            Event::Failed { stream, fault } => {
+                tracing::debug!(stream = stream.get(), reason = fault.as_str(), "HTTP/2 stream failed");
+                self.end(*stream, End::Broken);
+            }
             Event::Window { stream: Some(stream) } => {
                 self.slots.get_mut(stream).and_then(|slot| slot.writer.take()).into_iter().for_each(|waker| waker.wake());
             }
@@ -174,7 +177,7 @@ impl State {
                 let above = self.slots.iter_mut().filter(|(id, _)| **id > *last);
                 above.for_each(|(_, slot)| slot.end(End::Unprocessed));
             }
-            Event::Refused { .. } | Event::Pong | Event::More | Event::None => {}
+            Event::Refused { .. } | Event::More | Event::None => {}
         }
         None
     }

@@ -8,6 +8,7 @@ use crate::metrics::OpenConnection;
 use crate::proxy::attempt::{Attempts, Chosen, ConnectError};
 use crate::proxy::http::buffer::Input;
 use crate::proxy::http::timer::Timer;
+use crate::proxy::tcp::watch_for_silence;
 use crate::stream;
 use crate::table::Member;
 use crate::tls::Offer;
@@ -89,6 +90,8 @@ pub(in crate::proxy::http) async fn open(
         return Ok(stream);
     }
     let socket = attempts.connect(worker, chosen, Offer::Http2).await?;
+    // It is shared, and each new request would go to a peer that is gone.
+    watch_for_silence(&socket);
     let scheme = if matches!(socket, stream::Stream::Tls(_)) { Scheme::Https } else { Scheme::Http };
     let shared = Shared::new(Connection::client(&Limits::default(), scheme, Instant::now().into_std()), false);
     pool.add(chosen.member(), shared.clone());
