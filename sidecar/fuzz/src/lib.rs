@@ -7,9 +7,13 @@ mod sidecar {
     pub(crate) mod http1;
     pub(crate) mod http2;
     pub(crate) mod proxy_protocol;
+    pub(crate) mod tls {
+        pub(crate) mod fuzz;
+        mod hello;
+    }
 }
 
-use sidecar::{http1, http2, proxy_protocol};
+use sidecar::{http1, http2, proxy_protocol, tls};
 
 /// The head of a request.
 pub fn request_head(bytes: &[u8]) {
@@ -39,4 +43,14 @@ pub fn http2_server(bytes: &[u8]) {
 /// HTTP/2 frames, to a client.
 pub fn http2_client(bytes: &[u8]) {
     http2::fuzz::check_client(bytes);
+}
+
+/// Compressed heads of HTTP/2, and the HTTP/1 text that they become.
+pub fn http2_heads(bytes: &[u8]) {
+    http2::fuzz::check_heads(bytes);
+}
+
+/// The ClientHello of TLS.
+pub fn client_hello(bytes: &[u8]) {
+    tls::fuzz::client_hello(bytes);
 }

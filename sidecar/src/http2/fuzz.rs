@@ -3,7 +3,7 @@
 
 use super::{Connection, Event, Fatal, Limits, MAX_FRAME, PREFACE, Scheme, StreamId};
 use crate::http1::response::Asked;
-use crate::http1::{MAX_HEAD, RequestParser, ResponseParser};
+use crate::http1::{Framing, MAX_HEAD, RequestParser, ResponseParser};
 use std::time::Instant;
 
 /// What a connection may hold: tables, a head and its parts, a block that goes on, and what is pending.
@@ -44,6 +44,41 @@ pub(crate) fn check_client(bytes: &[u8]) {
     for text in whole.texts.iter().filter(|text| text.ends_with(b"\r\n\r\n")) {
         let parsed = ResponseParser::default().advance(text, Asked::default()).expect("it is an answer");
         assert_eq!(parsed.map(|response| response.head_len), Some(text.len()));
+    }
+}
+
+/// Reads `bytes` as the header blocks of requests: each after a byte that is its length and one of flags, of which bit 0 says that
+/// there is no body. A block in two frames is the same as in one, and HTTP/1 reads one framing that agrees.
+pub(crate) fn check_heads(bytes: &[u8]) {
+    const HEADERS: u8 = 1;
+    const CONTINUATION: u8 = 9;
+    const END: u8 = 1;
+    const WHOLE: u8 = 4;
+    let hello = [PREFACE.as_slice(), &frame(4, 0, 0, &[])].concat();
+    let (mut whole, mut halves) = (hello.clone(), hello);
+    let (mut rest, mut stream) = (bytes, 1);
+    while let Some(([length, flags], after)) = rest.split_first_chunk() {
+        let (block, after) = after.split_at(after.len().min(usize::from(*length)));
+        let (first, second) = block.split_at(block.len() / 2);
+        whole.extend(frame(HEADERS, WHOLE | flags & END, stream, block));
+        halves.extend(frame(HEADERS, flags & END, stream, first));
+        halves.extend(frame(CONTINUATION, WHOLE, stream, second));
+        (rest, stream) = (after, stream + 2);
+    }
+    let now = Instant::now();
+    let read = |bytes: &[u8]| read(Connection::server(&Limits::default(), now), bytes, bytes.len(), now);
+    let (whole, halves) = (read(&whole), read(&halves));
+    // Many blocks in two frames may be too many frames.
+    if whole.end == halves.end {
+        assert_eq!(whole, halves, "in two frames, the answer is another");
+    }
+    let ends = whole.others.iter().filter_map(|event| if let Event::Head { end, .. } = event { Some(end) } else { None });
+    for (text, end) in whole.texts.iter().zip(ends) {
+        if let Ok(Some(request)) = RequestParser::default().advance(text) {
+            let has_no_body = matches!(request.body, Framing::None | Framing::Length(0));
+            assert!(has_no_body || !end, "a body is promised that can't come");
+            assert!(*end || request.body != Framing::None, "a body comes that HTTP/1 doesn't expect");
+        }
     }
 }
 
@@ -137,5 +172,18 @@ fn check_frames(written: &[u8]) {
         let length = usize::from(rest[1]) << 8 | usize::from(rest[2]);
         assert!(rest[0] == 0 && length <= MAX_FRAME && rest[3] < 10);
         rest = &rest[9 + length..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_claimed_of_heads_holds_of_the_seeds_and_of_their_beginnings() {
+        let seeds =
+            std::fs::read_dir(format!("{}/fuzz/corpus/http2_heads", env!("CARGO_MANIFEST_DIR"))).expect("a folder of seeds");
+        for seed in seeds {
+            let bytes = std::fs::read(seed.expect("a file").path()).expect("is read");
+            (0..=bytes.len()).for_each(|end| super::check_heads(&bytes[..end]));
+        }
     }
 }
