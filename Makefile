@@ -16,7 +16,7 @@ STATIC := $(shell uname -m)-unknown-linux-gnu
 SIDECAR := $(BUILT)/$(STATIC)/release/evenkeel-sidecar
 BUILD_SIDECAR := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(STATIC) -p evenkeel-sidecar
 
-.PHONY: protocols clients h2spec conformance help deps check fmt lint test unit deny drift pure sim sim-check crds demo cluster cluster-down e2e bench bench-core bench-instructions model fuzz
+.PHONY: protocols abuse clients h2spec conformance help deps check fmt lint test unit deny drift pure sim sim-check crds demo cluster cluster-down e2e bench bench-core bench-instructions model fuzz
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -117,6 +117,10 @@ protocols: ## the data path from outside: conformance at every cut, h2spec, abus
 clients: ## real clients through the sidecar: curl, WebSocket, psql, redis-cli, dig, gRPC's own
 	@e2e/cluster/deps protocols
 	e2e/protocols clients interop
+
+abuse: ## floods and slow clients: what a well-behaved client notices, beside as many idle connections (about 12 minutes)
+	cargo build --locked --$(LOAD) --bin abuse
+	$(BUILT)/release/abuse --folder $(BUILT)/abuse
 
 h2spec: ## the HTTP/2 conformance suite against the sidecar
 	@e2e/cluster/deps protocols

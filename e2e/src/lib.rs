@@ -1,6 +1,7 @@
 //! What the tests on a real cluster, the protocol suites, the demo and the benches share: the test server and its clients, and
 //! real programs under tests that end with them.
 
+pub mod abuse;
 pub mod cases;
 pub mod conformance;
 pub mod echo;
