@@ -54,7 +54,7 @@ impl Scene {
             "%{http_code}",
         ]);
         let output = command.args(arguments).arg(format!("http://127.0.0.1:{}/", self.sidecar.port)).output().expect("curl runs");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
     }
 
     fn is_well_again(&self, what: &str) {

@@ -20,7 +20,7 @@ pub(crate) use passthrough::{Told, find_pool, refuse};
 pub(crate) use pool::PoolTls;
 pub(crate) use refusal::TlsRefusal;
 pub(crate) use server::{Acceptor, accept};
-pub(crate) use stream::TlsStream;
+pub(crate) use stream::{Alpn, TlsStream};
 
 #[cfg(test)]
 mod tests;

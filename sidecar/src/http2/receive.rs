@@ -144,7 +144,11 @@ impl Connection {
             Ok(Summary { length, .. }) => (length, false),
             Err(Unfit::TooLarge) => (None, true),
         };
-        self.budget.earn_by_stream();
+        match too_large {
+            // A few bytes may mean a head of any size (RFC 7541, section 7.3): that isn't had for nothing.
+            true => self.budget.spend(Cost::Fault, now)?,
+            false => self.budget.earn_by_stream(),
+        }
         let windows = (Window::new(self.peer.initial_window), self.limits.stream_window);
         let stream = Stream { expected: length, has_head: true, remote_ended: end, ..Stream::new(id, windows.0, windows.1) };
         self.streams.insert(stream);

@@ -72,7 +72,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Stream, caller: Caller
     let mut timer = Timer::new(Instant::now() + IDLE_TIMEOUT);
     let mut input = Input::default();
     let buffers = &worker.http().buffers;
-    let opening = poll_fn(|cx| detect::poll(cx, &mut client, &mut input, &mut timer, buffers)).await;
+    let opening = match detect::agreed(&client) {
+        Some(opening) => opening,
+        None => poll_fn(|cx| detect::poll(cx, &mut client, &mut input, &mut timer, buffers)).await,
+    };
     match opening {
         Opening::Over => return client.end(),
         Opening::Tls => {

@@ -109,6 +109,18 @@ fn a_small_block_does_not_become_a_large_head() {
     assert!(end.connection.text().len() <= crate::http1::MAX_HEAD);
 }
 
+/// Each of them is answered with a 431, but not without end.
+#[test]
+fn a_client_that_goes_on_sending_heads_that_are_too_large_is_cut_off() {
+    let mut end = End::server();
+    let value = "v".repeat(3900);
+    let mut kept = vec![0x40, 1, b'x'];
+    crate::http2::hpack::write_string(&mut kept, value.as_bytes());
+    let bomb = [block(&GET).as_slice(), &kept, &[0x80 | 62; 100]].concat();
+    let count = (0..1000).take_while(|count| end.read(&frame(HEADERS, WHOLE | END, opened(*count), &bomb)).is_ok()).count();
+    assert!((50..=200).contains(&count), "{count}");
+}
+
 #[test]
 fn an_idle_connection_keeps_no_large_buffer() {
     let mut end = End::server();

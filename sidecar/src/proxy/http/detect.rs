@@ -5,6 +5,7 @@ use super::buffer::{Buffers, Input};
 use super::timer::Timer;
 use crate::http2::PREFACE;
 use crate::stream::Stream;
+use crate::tls::Alpn;
 use std::task::{Context, Poll, ready};
 
 /// What the first bytes say.
@@ -18,6 +19,16 @@ pub(super) enum Opening {
     Tls,
     /// The client has ended the connection, or was silent for too long.
     Over,
+}
+
+/// What client and listener have agreed on in the handshake: what comes after it must be that (RFC 7301, section 3.2).
+pub(super) fn agreed(client: &Stream) -> Option<Opening> {
+    let Stream::Tls(tls) = client else { return None };
+    match tls.alpn() {
+        Alpn::Http2 => Some(Opening::Http2),
+        Alpn::Http1 => Some(Opening::Http1),
+        Alpn::None => None,
+    }
 }
 
 /// Waits until it is clear.
