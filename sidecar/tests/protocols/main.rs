@@ -5,4 +5,6 @@
 mod common;
 
 mod http;
+mod limits;
 mod tls;
+mod udp;
