@@ -45,6 +45,45 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn pipelined_requests_of_every_kind_are_answered_in_order() {
+    on_both_families(async |ip| {
+        let (server, _proxy, mut client) = opened(ip).await;
+        let chunks = "5\r\nhello\r\n0\r\nX: y\r\n\r\n";
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned() + chunks;
+        let post = |line: &str, body: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n{body}");
+        let exchanges = [
+            (GET.to_owned(), chunked.clone()),
+            (GET.replace("GET", "HEAD"), "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n".to_owned()),
+            (post("Transfer-Encoding: chunked", chunks), "HTTP/1.1 103 Early\r\nLink: x\r\n\r\n".to_owned() + OK),
+            (GET.to_owned(), "HTTP/1.1 204 No\r\n\r\n".to_owned()),
+            (post("Content-Length: 5", GET.split_at(5).0), OK.to_owned()),
+            (GET.to_owned(), "HTTP/1.1 304 Same\r\nContent-Length: 9\r\n\r\n".to_owned()),
+            (post("Expect: 100-continue\r\nContent-Length: 2", "hi"), "HTTP/1.1 100 Continue\r\n\r\n".to_owned() + &chunked),
+            (GET.to_owned(), OK.to_owned()),
+        ];
+        for twice in [false, true] {
+            let all: String = exchanges.iter().map(|(request, _)| request.as_str()).collect();
+            let (first, second) = all.split_at(if twice { all.len() / 2 } else { all.len() });
+            client.send(first).await;
+            let mut upstream = server.accept().await;
+            let answering = async {
+                for (request, answer) in &exchanges {
+                    upstream.expect(request).await;
+                    upstream.send(answer).await;
+                }
+            };
+            let receiving = async {
+                client.send(second).await;
+                for (_, answer) in &exchanges {
+                    client.expect(answer).await;
+                }
+            };
+            tokio::join!(answering, receiving);
+        }
+    });
+}
+
+#[test]
 fn a_client_that_has_ended_its_side_still_gets_its_answers() {
     on_both_families(async |ip| {
         let (server, proxy, mut client) = opened(ip).await;
