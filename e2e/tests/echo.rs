@@ -21,6 +21,7 @@ fn config() -> Config {
         delay: Duration::ZERO,
         drain: Duration::ZERO,
         tcp: false,
+        udp: false,
     }
 }
 
@@ -89,6 +90,20 @@ async fn tcp_is_echoed_and_named() {
     let summary = load::run(load_of(target, 50)).await;
     assert_eq!((summary.ok, summary.failures()), (50, 0));
     assert_eq!(server.end().await.requests, 50);
+}
+
+#[tokio::test]
+async fn datagrams_come_back_behind_the_name() {
+    let server = Running::new(Config { udp: true, ..config() }).await;
+    let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+    client.connect(server.address).await.expect("connects");
+    let mut answer = [0; 16];
+    for asked in ["hello", ""] {
+        client.send(asked.as_bytes()).await.expect("is sent");
+        let length = tokio::time::timeout(LIMIT, client.recv(&mut answer)).await.expect("in time").expect("an answer");
+        assert_eq!(&answer[..length], format!("a\n{asked}").as_bytes());
+    }
+    assert_eq!(server.end().await.requests, 2);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve HTTP/1.1 (or TCP); the last line of the log is what was counted, as JSON.
+    /// Serve HTTP/1.1 (or TCP, or UDP); the last line of the log is what was counted, as JSON.
     Serve(Serve),
     /// Send HTTP requests and print one JSON summary.
     Load(HttpLoad),
@@ -70,6 +70,9 @@ struct Serve {
     /// Bare TCP: say the name, then send back what comes in.
     #[arg(long)]
     tcp: bool,
+    /// UDP: send back each datagram behind the name.
+    #[arg(long, conflicts_with = "tcp")]
+    udp: bool,
 }
 
 #[derive(Args)]
@@ -188,6 +191,7 @@ async fn run_server(serve: Serve) -> anyhow::Result<()> {
         delay: serve.delay,
         drain: serve.drain,
         tcp: serve.tcp,
+        udp: serve.udp,
     })
     .await
     .with_context(|| format!("cannot listen on {}:{}; choose another --port", serve.address, serve.port))?;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, watch};
 
 /// How long connections that are still busy at the end are waited for.
@@ -24,7 +24,7 @@ pub struct Config {
     pub name: String,
     /// Where to listen.
     pub address: SocketAddr,
-    /// A second port for the control paths; the only one for them with `tcp`.
+    /// A second port for the control paths; the only one for them with `tcp` and `udp`.
     pub control: Option<SocketAddr>,
     /// The time that each request takes.
     pub delay: Duration,
@@ -32,6 +32,8 @@ pub struct Config {
     pub drain: Duration,
     /// Speak bare TCP: the name and a newline, then what comes in goes back.
     pub tcp: bool,
+    /// Speak UDP: each datagram goes back behind the name and a newline.
+    pub udp: bool,
 }
 
 /// What has been counted, as `/stats` and the last line of the log say it.
@@ -40,7 +42,7 @@ pub struct Config {
 pub struct Stats {
     /// The server's name.
     pub name: String,
-    /// Requests, or TCP connections.
+    /// Requests, TCP connections or datagrams.
     pub requests: u64,
     /// Connections accepted on the main port.
     pub connections: u64,
@@ -62,22 +64,35 @@ pub struct Bound {
     pub address: SocketAddr,
     /// The control address, where there is one.
     pub control: Option<SocketAddr>,
-    listener: TcpListener,
+    main: Main,
     control_listener: Option<TcpListener>,
     config: Config,
 }
 
+/// The main port.
+enum Main {
+    Stream(TcpListener),
+    Datagrams(UdpSocket),
+}
+
 /// Binds all ports of the server.
 pub async fn bind(config: Config) -> io::Result<Bound> {
-    let listener = TcpListener::bind(config.address).await?;
+    let main = if config.udp {
+        Main::Datagrams(UdpSocket::bind(config.address).await?)
+    } else {
+        Main::Stream(TcpListener::bind(config.address).await?)
+    };
     let control_listener = match config.control {
         Some(address) => Some(TcpListener::bind(address).await?),
         None => None,
     };
     Ok(Bound {
-        address: listener.local_addr()?,
+        address: match &main {
+            Main::Stream(listener) => listener.local_addr()?,
+            Main::Datagrams(socket) => socket.local_addr()?,
+        },
         control: control_listener.as_ref().map(TcpListener::local_addr).transpose()?,
-        listener,
+        main,
         control_listener,
         config,
     })
@@ -97,7 +112,7 @@ impl Bound {
             _alive: alive,
             kind: if self.config.tcp { Kind::Tcp } else { Kind::Http },
         };
-        let main = accept(self.listener, served.clone());
+        let main = serve_main(self.main, served.clone());
         let control = accept_if(self.control_listener, served.for_control());
         drop(served);
         let ended = async {
@@ -137,6 +152,29 @@ struct Served {
 impl Served {
     fn for_control(&self) -> Self {
         Self { kind: Kind::Control, ..self.clone() }
+    }
+}
+
+async fn serve_main(main: Main, served: Served) {
+    match main {
+        Main::Stream(listener) => accept(listener, served).await,
+        Main::Datagrams(socket) => datagrams(socket, served).await,
+    }
+}
+
+/// One after the other: the delay of one holds up the next.
+async fn datagrams(socket: UdpSocket, served: Served) {
+    let name = format!("{}\n", served.counters.name).into_bytes();
+    let mut answer = name.clone();
+    answer.resize(name.len() + (64 << 10), 0);
+    loop {
+        // An error is of an answer that nobody took, and its client counts that.
+        let Ok((length, from)) = socket.recv_from(&mut answer[name.len()..]).await else { continue };
+        let _working = served.counters.begin();
+        if !served.delay.is_zero() {
+            tokio::time::sleep(served.delay).await;
+        }
+        let _ = socket.send_to(&answer[..name.len() + length], from).await;
     }
 }
 
