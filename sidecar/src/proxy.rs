@@ -73,12 +73,13 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u1
         Some(asked) => match announced::receive(&worker, &stream, own, asked).await {
             Ok(addresses) => addresses,
             Err(announced::Refused { reason, detail }) => {
-                turned_away::note(&worker, &route.pool, Caller { port, peer }, reason, detail);
+                turned_away::note(&worker, &route.pool, Caller { port, peer, destination }, reason, detail);
                 return tcp::reset(&stream);
             }
         },
     };
-    let caller = Caller { port, peer: addresses.source };
+    let Addresses { source: peer, destination } = addresses;
+    let caller = Caller { port, peer, destination };
     if route.listener.protocol == Protocol::Tls {
         let Some((stream, pool)) = tls::find_pool(&worker, &route.pool, stream, caller).await else { return };
         return tcp::serve(worker, stream.into(), addresses, pool, Offer::Tls).await;
@@ -145,12 +146,48 @@ mod tests {
     fn whose_connection_it_is_comes_first_and_is_passed_on_first() {
         run(async {
             let (server, address) = begin_announcing(Protocol::Tcp, ProxyVersion::V1).await;
-            let mut client = TcpStream::connect(address).await.expect("connects");
-            client.write_all(format!("{LINE}hello").as_bytes()).await.expect("is sent");
+            let _client = announced(address, LINE, "hello").await;
             let (mut upstream, _) = server.accept().await.expect("a connection");
-            let mut read = vec![0; LINE.len() + 5];
-            upstream.read_exact(&mut read).await.expect("all of it");
-            assert_eq!(String::from_utf8_lossy(&read), format!("{LINE}hello"));
+            expect(&mut upstream, &format!("{LINE}hello")).await;
+        });
+    }
+
+    /// A client that has been announced as this one, and what it says.
+    async fn announced(address: std::net::SocketAddr, line: &str, said: &str) -> TcpStream {
+        let mut client = TcpStream::connect(address).await.expect("connects");
+        client.write_all(format!("{line}{said}").as_bytes()).await.expect("is sent");
+        client
+    }
+
+    async fn expect(stream: &mut TcpStream, text: &str) {
+        let mut read = vec![0; text.len()];
+        stream.read_exact(&mut read).await.expect("all of it");
+        assert_eq!(String::from_utf8_lossy(&read), text);
+    }
+
+    #[test]
+    fn an_upstream_connection_that_was_told_whose_it_is_serves_that_client_alone() {
+        run(async {
+            let (get, ok) = ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            let other = LINE.replace("192.0.2.1", "192.0.2.9");
+            let (server, address) = begin_announcing(Protocol::Http, ProxyVersion::V1).await;
+            let mut first = announced(address, LINE, get).await;
+            let (mut of_first, _) = server.accept().await.expect("a connection");
+            expect(&mut of_first, &format!("{LINE}{get}")).await;
+            of_first.write_all(ok.as_bytes()).await.expect("is sent");
+            expect(&mut first, ok).await;
+            let mut second = announced(address, &other, get).await;
+            let (mut of_second, _) = server.accept().await.expect("a connection of its own");
+            expect(&mut of_second, &format!("{other}{get}")).await;
+            of_second.write_all(ok.as_bytes()).await.expect("is sent");
+            expect(&mut second, ok).await;
+            // The first one's next request finds its own connection again, without another header.
+            first.write_all(get.as_bytes()).await.expect("is sent");
+            expect(&mut of_first, get).await;
+            of_first.write_all(ok.as_bytes()).await.expect("is sent");
+            expect(&mut first, ok).await;
+            drop(first);
+            assert_eq!(of_first.read(&mut [0]).await.expect("its end"), 0, "it ends with its client");
         });
     }
 

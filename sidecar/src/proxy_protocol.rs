@@ -29,7 +29,7 @@ pub(crate) enum Header {
 }
 
 /// Both ends of the connection that is announced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Addresses {
     /// The client.
     pub(crate) source: SocketAddr,

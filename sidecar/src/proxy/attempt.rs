@@ -167,6 +167,11 @@ impl Attempts {
         Self { announced: Some(addresses), ..self }
     }
 
+    /// What an endpoint is told of whose connection it is: then it serves that one alone.
+    pub(crate) fn announced(&self) -> Option<Addresses> {
+        self.announced.filter(|_| self.pool.policy().upstream.proxy_protocol.is_some())
+    }
+
     /// The pool that is tried, as of the last pick.
     pub(crate) fn pool(&self) -> &Arc<PoolEntry> {
         &self.pool
@@ -299,7 +304,7 @@ impl Attempts {
 
     /// Writes the PROXY header, before anything else on the connection. A new connection has room for it.
     fn announce(&self, stream: &TcpStream) -> Result<(), ConnectError> {
-        let (Some(version), Some(addresses)) = (self.pool.policy().upstream.proxy_protocol, self.announced) else {
+        let (Some(version), Some(addresses)) = (self.pool.policy().upstream.proxy_protocol, self.announced()) else {
             return Ok(());
         };
         let mut header = Vec::with_capacity(proxy_protocol::MAX_WRITTEN);

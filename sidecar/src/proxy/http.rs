@@ -33,10 +33,10 @@ use answer::Refusal;
 use buffer::{Buffers, Input};
 use call::Call;
 use detect::Opening;
-use idle::Idle;
+use idle::{Idle, Own};
 use outbox::Outbox;
 use rustls::AlertDescription;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -130,6 +130,8 @@ struct Connection {
     requests: RequestParser,
     responses: ResponseParser,
     timer: Timer,
+    /// Where endpoints are told whose connection it is: the last one, for the next request.
+    own: Cell<Option<Own>>,
     /// Whether the request at hand goes upstream as a stream of a shared connection.
     shares: bool,
     /// What is known of the request at hand if it is a call of gRPC.
@@ -168,6 +170,7 @@ impl Connection {
             requests: RequestParser::default(),
             responses: ResponseParser::default(),
             timer,
+            own: Cell::new(None),
             shares: false,
             call: None,
             head_length: 0,

@@ -1,6 +1,7 @@
 //! Why a client's connection ends before there is a request or an endpoint for it, or whatever its requests were, in one word: metric label and log field
 //! alike. Each one is counted; of each worker only so many a second get a line in the log, whatever clients do.
 
+use crate::proxy_protocol::Addresses;
 use crate::table::PoolEntry;
 use crate::worker::Worker;
 use std::cell::Cell;
@@ -106,8 +107,17 @@ impl TurnedAway {
 pub(crate) struct Caller {
     /// The listener's port.
     pub(crate) port: u16,
-    /// The other end of the connection.
+    /// The other end of the connection, or whom it speaks for.
     pub(crate) peer: SocketAddr,
+    /// What that connected to.
+    pub(crate) destination: SocketAddr,
+}
+
+impl Caller {
+    /// As a PROXY header says it.
+    pub(crate) fn addresses(self) -> Addresses {
+        Addresses { source: self.peer, destination: self.destination }
+    }
 }
 
 /// Counts it for `pool` and says it, unless too much has been said lately. `detail` is what is known beyond the reason; what
@@ -115,7 +125,7 @@ pub(crate) struct Caller {
 pub(crate) fn note(worker: &Worker, pool: &PoolEntry, caller: Caller, reason: TurnedAway, detail: impl fmt::Display) {
     pool.metrics().shard(worker.index()).count_refused(reason);
     let Some(unsaid) = worker.turned_away().admit(Instant::now()) else { return };
-    let Caller { port, peer } = caller;
+    let Caller { port, peer, .. } = caller;
     tracing::info!(pool = pool.label(), port, %peer, reason = reason.as_str(), %detail, unsaid, "connection turned away");
 }
 

@@ -158,7 +158,7 @@ impl Stand {
 
     async fn accept(&self, acceptor: &Acceptor, socket: TcpStream) -> Option<Box<TlsStream>> {
         let peer = socket.peer_addr().expect("an address");
-        accept(&self.worker, &self.pool, acceptor, socket, Caller { port: 18443, peer }).await
+        accept(&self.worker, &self.pool, acceptor, socket, Caller { port: 18443, peer, destination: peer }).await
     }
 
     /// The lines of the metrics page that begin so, without their beginning.

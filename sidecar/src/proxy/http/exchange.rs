@@ -29,6 +29,8 @@ pub(super) struct Upstream {
     pub(super) reused: bool,
     /// Counts it while it is open; absent where it is a part of one that is counted.
     pub(super) open: Option<OpenConnection>,
+    /// Its endpoint has been told whose connection it is.
+    pub(super) announced: bool,
 }
 
 /// The parts of a client's connection that an exchange works with.

@@ -2,7 +2,7 @@
 
 use super::answer::{Refusal, outcome_of};
 use super::exchange::{Ends, Exchange, Failure, STALLED, Upstream, poll_gone};
-use super::idle::{idle_time, relieve, sweep};
+use super::idle::{Own, idle_time, relieve, sweep};
 use super::upload::Upload;
 use super::{Connection, Next, call, class, mux};
 use crate::grpc;
@@ -65,7 +65,7 @@ impl Connection {
         // Whether the connection was kept or new: an endpoint that dies takes both along (ADR 2).
         let may_resend = request.is_replayable() && pool.policy().retry.on.contains(&RetryOn::StaleConnection);
         let mut resent = false;
-        let mut attempts = Attempts::new(pool.clone(), key, class);
+        let mut attempts = Attempts::new(pool.clone(), key, class).announcing(self.caller.addresses());
         let (mut chosen, mut upstream) = match self.establish(&mut attempts, true).await {
             Ok(established) => established,
             Err(unreached) => return self.refuse_unreached(record, unreached, &request, &mut upload).await,
@@ -165,11 +165,12 @@ impl Connection {
 
     /// A way to an endpoint: a kept connection where that is allowed and there is one, else a new one.
     async fn establish(&mut self, attempts: &mut Attempts, may_reuse: bool) -> Result<(Chosen, Upstream), Unreached> {
-        let Self { worker, client, client_input, timer, shares, now, .. } = self;
+        let Self { worker, client, client_input, timer, own, shares, now, .. } = self;
         let reach = async |attempts: &Attempts, chosen: &Chosen| {
-            let kept = match may_reuse {
-                true => worker.http().idle.borrow_mut().take(chosen.member(), *now),
-                false => None,
+            let kept = match (may_reuse, attempts.announced()) {
+                (true, None) => worker.http().idle.borrow_mut().take(chosen.member(), *now),
+                (true, Some(_)) => own.take().and_then(|own| own.take(chosen.member(), *now)),
+                (false, _) => None,
             };
             match kept {
                 Some(kept) => Ok(kept),
@@ -332,6 +333,13 @@ impl Connection {
         }
         let limited = permit.map(|permit| permit.capacity().clone());
         upstream.reused = true;
+        if upstream.announced {
+            // Nobody else can use it; so where places are few it isn't kept.
+            if limited.is_none() {
+                self.own.set(Some(Own::new(member.clone(), upstream, self.now + time)));
+            }
+            return;
+        }
         let mut idle = worker.http().idle.borrow_mut();
         if idle.put(member, upstream, self.now + time) {
             tokio::task::spawn_local(sweep(worker.clone()));
@@ -350,10 +358,11 @@ async fn connect(worker: &Rc<Worker>, shares: bool, attempts: &Attempts, chosen:
     };
     if !shares {
         let stream = attempts.connect(worker, chosen, Offer::Http1).await?;
-        return Ok(Upstream { stream, reused: false, open: Some(open()) });
+        let announced = attempts.announced().is_some();
+        return Ok(Upstream { stream, reused: false, announced, open: Some(open()) });
     }
     let stream = mux::upstream::open(worker, attempts, chosen, open).await?;
-    Ok(Upstream { stream: Stream::H2(stream), reused: false, open: None })
+    Ok(Upstream { stream: Stream::H2(stream), reused: false, announced: false, open: None })
 }
 
 /// Whether the request goes upstream as a stream of a shared connection.

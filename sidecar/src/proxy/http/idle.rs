@@ -32,6 +32,26 @@ pub(super) fn idle_time(server: Option<u64>) -> Option<Duration> {
     }
 }
 
+/// A connection that waits for the next request of one client alone.
+pub(super) struct Own {
+    member: Arc<Member>,
+    free: Free,
+}
+
+impl Own {
+    /// Keeps it until then.
+    pub(super) fn new(member: Arc<Member>, upstream: Upstream, until: Instant) -> Self {
+        Self { member, free: Free { upstream, until } }
+    }
+
+    /// The connection, if it leads to this member and is still good.
+    pub(super) fn take(self, member: &Arc<Member>, now: Instant) -> Option<Upstream> {
+        let Free { mut upstream, until } = self.free;
+        let is_good = Arc::ptr_eq(&self.member, member) && !member.is_gone() && now < until && upstream.stream.is_silent();
+        is_good.then_some(upstream)
+    }
+}
+
 /// The waiting connections.
 #[derive(Default)]
 pub(super) struct Idle {

@@ -9,6 +9,7 @@ use crate::proxy::attempt::{Attempts, Chosen, ConnectError};
 use crate::proxy::http::buffer::Input;
 use crate::proxy::http::timer::Timer;
 use crate::proxy::tcp::watch_for_silence;
+use crate::proxy_protocol::Addresses;
 use crate::stream;
 use crate::table::Member;
 use crate::tls::Offer;
@@ -30,7 +31,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The connections of one worker.
 #[derive(Default)]
-pub(in crate::proxy::http) struct Pool(RefCell<HashMap<usize, Ways>>);
+pub(in crate::proxy::http) struct Pool(RefCell<HashMap<Key, Ways>>);
+
+/// The member's address and, where its endpoint is told whose connection it is, whose.
+type Key = (usize, Option<Addresses>);
 
 /// The ways to one member.
 struct Ways {
@@ -43,32 +47,35 @@ struct Ways {
 
 impl Pool {
     /// A stream of a connection that has room, if there is one; else the right to wait for one's turn to make another.
-    fn find(&self, member: &Arc<Member>) -> Result<Stream, Arc<Mutex<()>>> {
+    fn find(&self, member: &Arc<Member>, whose: Option<Addresses>) -> Result<Stream, Arc<Mutex<()>>> {
         let mut pool = self.0.borrow_mut();
-        let ways =
-            pool.entry(key(member)).or_insert_with(|| Ways { _member: member.clone(), open: Vec::new(), turn: Arc::default() });
+        let ways = pool.entry(key(member, whose)).or_insert_with(|| Ways {
+            _member: member.clone(),
+            open: Vec::new(),
+            turn: Arc::default(),
+        });
         let free = ways.open.iter().find(|shared| shared.has_room());
         free.map(|shared| Stream::unopened(shared.clone())).ok_or_else(|| ways.turn.clone())
     }
 
-    fn add(&self, member: &Arc<Member>, shared: Rc<Shared>) {
-        if let Some(ways) = self.0.borrow_mut().get_mut(&key(member)) {
+    fn add(&self, (member, whose): (&Arc<Member>, Option<Addresses>), shared: Rc<Shared>) {
+        if let Some(ways) = self.0.borrow_mut().get_mut(&key(member, whose)) {
             ways.open.push(shared);
         }
     }
 
-    fn remove(&self, member: &Arc<Member>, shared: &Rc<Shared>) {
+    fn remove(&self, (member, whose): (&Arc<Member>, Option<Addresses>), shared: &Rc<Shared>) {
         let mut pool = self.0.borrow_mut();
-        let Some(ways) = pool.get_mut(&key(member)) else { return };
+        let Some(ways) = pool.get_mut(&key(member, whose)) else { return };
         ways.open.retain(|open| !Rc::ptr_eq(open, shared));
         if ways.open.is_empty() && Arc::strong_count(&ways.turn) == 1 {
-            pool.remove(&key(member));
+            pool.remove(&key(member, whose));
         }
     }
 }
 
-fn key(member: &Arc<Member>) -> usize {
-    Arc::as_ptr(member).addr()
+fn key(member: &Arc<Member>, whose: Option<Addresses>) -> Key {
+    (Arc::as_ptr(member).addr(), whose)
 }
 
 /// A stream to the chosen endpoint; `open` counts a new connection. Waits for others that are connecting no longer than for
@@ -79,14 +86,14 @@ pub(in crate::proxy::http) async fn open(
     chosen: &Chosen,
     open: impl FnOnce() -> OpenConnection,
 ) -> Result<Stream, ConnectError> {
-    let pool = &worker.http().shared;
-    let turn = match pool.find(chosen.member()) {
+    let (pool, whose) = (&worker.http().shared, attempts.announced());
+    let turn = match pool.find(chosen.member(), whose) {
         Ok(stream) => return Ok(stream),
         Err(turn) => turn,
     };
     let limit = Duration::from_millis(attempts.pool().policy().connect_timeout_ms);
     let _turn = tokio::time::timeout(limit, turn.lock()).await.map_err(|_| ConnectError::Timeout)?;
-    if let Ok(stream) = pool.find(chosen.member()) {
+    if let Ok(stream) = pool.find(chosen.member(), whose) {
         return Ok(stream);
     }
     let socket = attempts.connect(worker, chosen, Offer::Http2).await?;
@@ -94,13 +101,19 @@ pub(in crate::proxy::http) async fn open(
     watch_for_silence(&socket);
     let scheme = if matches!(socket, stream::Stream::Tls(_)) { Scheme::Https } else { Scheme::Http };
     let shared = Shared::new(Connection::client(&Limits::default(), scheme, Instant::now().into_std()), false);
-    pool.add(chosen.member(), shared.clone());
-    tokio::task::spawn_local(drive(worker.clone(), chosen.member().clone(), shared.clone(), socket, open()));
+    pool.add((chosen.member(), whose), shared.clone());
+    tokio::task::spawn_local(drive(worker.clone(), (chosen.member().clone(), whose), shared.clone(), socket, open()));
     Ok(Stream::unopened(shared))
 }
 
 /// Serves one connection until it ends, is idle for too long, or leads to what has left the pool.
-async fn drive(worker: Rc<Worker>, member: Arc<Member>, shared: Rc<Shared>, socket: stream::Stream, _open: OpenConnection) {
+async fn drive(
+    worker: Rc<Worker>,
+    (member, whose): (Arc<Member>, Option<Addresses>),
+    shared: Rc<Shared>,
+    socket: stream::Stream,
+    _open: OpenConnection,
+) {
     let mut driver = Driver::new(shared.clone(), socket, Input::default());
     let mut timer = Timer::new(Instant::now() + IDLE);
     let mut gone = std::pin::pin!(member.gone());
@@ -125,7 +138,7 @@ async fn drive(worker: Rc<Worker>, member: Arc<Member>, shared: Rc<Shared>, sock
         }
     });
     let over = over.await;
-    worker.http().shared.remove(&member, &shared);
+    worker.http().shared.remove((&member, whose), &shared);
     if let Over::Broken(reason) = over {
         tracing::debug!(endpoint = member.label(), reason = reason.as_str(), "HTTP/2 connection ended");
     }

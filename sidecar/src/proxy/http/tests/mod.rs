@@ -134,7 +134,8 @@ fn table<const N: usize>(pools: [PoolEntry; N]) -> Table {
 /// What a worker does with a connection on this port.
 async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, port: u16) {
     let pool = super::find_pool(&worker, port).expect("a pool");
-    super::serve(worker, client.into(), Caller { port, peer }, pool).await;
+    let destination = client.local_addr().expect("an address");
+    super::serve(worker, client.into(), Caller { port, peer, destination }, pool).await;
 }
 
 fn spec(address: SocketAddr) -> EndpointSpec {

@@ -279,7 +279,7 @@ fn a_connection_that_waits_keeps_room_for_a_head_and_no_more() {
             from_proxy.into(),
             Input::default(),
             Timer::new(tokio::time::Instant::now() + IDLE_TIMEOUT),
-            Caller { port: proxy.address.port(), peer },
+            Caller { port: proxy.address.port(), peer, destination: proxy.address },
         );
         let chunks = format!("2000\r\n{}\r\n0\r\n\r\n", "x".repeat(0x2000));
         let request = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
