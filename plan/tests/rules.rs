@@ -349,8 +349,20 @@ fn what_the_data_path_cannot_heed_is_said() {
         assert_eq!(warn(&format!("{tcp}{body}")), said);
         assert_eq!(warn(&format!("{http}{body}")), "", "{setting}");
     }
-    let idle = "  timeouts: {streamIdle: 1m}\n";
-    assert!(warn(&format!("{udp}{idle}")).contains("no listener has protocol HTTP, TCP or TLS"));
+    let idle = "  timeouts: {streamIdle: 1m, connect: 2s}\n";
+    let said = warn(&format!("{udp}{idle}"));
+    for setting in ["timeouts.connect", "timeouts.streamIdle"] {
+        let expected = format!("spec.{setting} has no effect: no listener has protocol HTTP, TCP or TLS");
+        assert!(said.contains(&expected), "{said}");
+    }
+    let limits = "  limits: {maxParallelRequests: 9, maxConnections: 9, maxPendingRequests: 9}\n";
+    let said = warn(&format!("{udp}{limits}"));
+    assert!(
+        said.contains("spec.limits.maxConnections has no effect") && said.contains("maxPendingRequests has no effect"),
+        "{said}"
+    );
+    assert!(!said.contains("maxParallelRequests"), "a session counts as a request: {said}");
+    assert_eq!(warn(&format!("{tcp}{limits}")), "");
     assert_eq!(warn(&format!("{tcp}{idle}")), "");
     let upstream = "  upstream: {tls: {hostname: a.example.com}, proxyProtocol: V2}\n";
     let said = warn(&format!("{udp}{upstream}"));

@@ -19,7 +19,7 @@ pub struct ClientConnections {
     pub max_requests: Option<u32>,
 }
 
-/// What may be in use at once, in each sidecar.
+/// What may be in use at once, in each sidecar. A connection of TCP and a session of UDP count as a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
@@ -39,11 +39,11 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = bounds::PARALLEL.min, max = bounds::PARALLEL.max))]
     pub max_connections: Option<u32>,
-    /// Requests that wait for one of these; what comes beyond is answered 503 at once. 0: none waits.
+    /// Requests that wait for one of these; what comes beyond is answered 503 at once, or reset. 0: none waits. Not UDP.
     #[serde(default = "max_pending_requests")]
     #[schemars(range(min = bounds::PENDING.min, max = bounds::PENDING.max))]
     pub max_pending_requests: u32,
-    /// The longest that one waits; then it is answered 503.
+    /// The longest that one waits; then it is answered 503, or reset.
     #[serde(default = "pending_timeout")]
     pub pending_timeout: Duration,
 }

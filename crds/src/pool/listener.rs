@@ -104,7 +104,8 @@ pub struct Udp {
     /// A session without a datagram for so long ends.
     #[serde(default = "idle_timeout")]
     pub idle_timeout: Duration,
-    /// The most sessions of one source address at once; what comes beyond is dropped.
+    /// The most sessions of one source address at once. One that has been silent for a second gives way to a new one; if none
+    /// has, the datagram is dropped.
     #[serde(default = "max_sessions_per_source")]
     #[schemars(range(min = bounds::SESSIONS_PER_SOURCE.min, max = bounds::SESSIONS_PER_SOURCE.max))]
     pub max_sessions_per_source: u32,

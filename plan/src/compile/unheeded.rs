@@ -21,7 +21,16 @@ fn by_listeners(policy: &Policy) -> Vec<String> {
         ("timeouts.idle", timeouts.idle_ms != idle_ms),
         ("timeouts.request", timeouts.request_ms != request_ms),
     ];
-    let of_connections = [("timeouts.streamIdle", timeouts.stream_idle_ms != stream_idle_ms)];
+    let (limits, unlimited) = (&policy.limits, Limits::default());
+    let connect_ms = evenkeel_crds::pool::Timeouts::default().connect.as_millis();
+    let of_connections = [
+        ("timeouts.connect", policy.connect_timeout_ms != connect_ms),
+        ("timeouts.streamIdle", timeouts.stream_idle_ms != stream_idle_ms),
+        ("limits.maxConnectionsPerEndpoint", limits.max_connections_per_endpoint.is_some()),
+        ("limits.maxConnections", limits.max_connections.is_some()),
+        ("limits.maxPendingRequests", limits.max_pending_requests != unlimited.max_pending_requests),
+        ("limits.pendingTimeout", limits.pending_timeout_ms != unlimited.pending_timeout_ms),
+    ];
     let mut warnings = Vec::new();
     let mut say = |settings: &[(&str, bool)], lack: &str| {
         let meant = settings.iter().filter(|(_, meant)| *meant);
