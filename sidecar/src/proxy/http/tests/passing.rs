@@ -300,5 +300,6 @@ fn a_connection_that_waits_keeps_room_for_a_head_and_no_more() {
             () = tokio::task::yield_now() => {}
         }
         assert!(connection.up.capacity() <= KEPT && connection.down.capacity() <= KEPT);
+        assert_eq!(proxy.worker.http().buffers.taken(), 0);
     });
 }
