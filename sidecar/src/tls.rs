@@ -4,7 +4,7 @@
 mod certificate;
 mod client;
 mod files;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod hello;
 mod passthrough;

@@ -52,5 +52,5 @@ pub fn http2_heads(bytes: &[u8]) {
 
 /// The ClientHello of TLS.
 pub fn client_hello(bytes: &[u8]) {
-    tls::fuzz::client_hello(bytes);
+    tls::fuzz::check(bytes);
 }

@@ -3,7 +3,7 @@
 use super::hello::parse;
 
 /// The hello that is read doesn't depend on how the bytes came, and what follows it changes nothing.
-pub(crate) fn client_hello(bytes: &[u8]) {
+pub(crate) fn check(bytes: &[u8]) {
     let whole = parse(bytes);
     let known = (0..bytes.len()).map(|end| parse(&bytes[..end])).find(|early| *early != Ok(None));
     if let Some(early) = known {

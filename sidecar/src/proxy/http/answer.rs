@@ -64,7 +64,9 @@ impl Refusal {
             Unreached::NoEndpoint(_) => "the pool has no endpoint that may be used; see its status",
             Unreached::Deadline => return Some(Self::DEADLINE),
             Unreached::Connect(ConnectError::Silent) => return Some(Self::new(502, Flag::UpstreamReset, SILENT)),
-            Unreached::Connect(ConnectError::Tls(failure)) => failure.advice(),
+            Unreached::Connect(ConnectError::Tls(failure)) => {
+                return Some(Self::new(502, Flag::UpstreamTls, failure.advice()));
+            }
             Unreached::Connect(_) => "no endpoint could be connected to",
         };
         Some(Self::new(503, unreached.into(), advice))

@@ -167,7 +167,8 @@ impl Connection {
     async fn establish(&mut self, attempts: &mut Attempts, may_reuse: bool) -> Result<(Chosen, Upstream), Unreached> {
         let Self { worker, client, client_input, timer, own, shares, now, .. } = self;
         let reach = async |attempts: &Attempts, chosen: &Chosen| {
-            let kept = match (may_reuse, attempts.announced()) {
+            // What is kept speaks HTTP/1.
+            let kept = match (may_reuse && !*shares, attempts.announced()) {
                 (true, None) => worker.http().idle.borrow_mut().take(chosen.member(), *now),
                 (true, Some(_)) => own.take().and_then(|own| own.take(chosen.member(), *now)),
                 (false, _) => None,

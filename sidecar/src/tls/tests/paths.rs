@@ -229,7 +229,7 @@ fn an_endpoint_that_is_not_believed_is_passed_over_and_a_last_one_is_told_of() {
         }
         let mut head = [0; 12];
         client.read_exact(&mut head).await.expect("an answer");
-        assert_eq!(&head, b"HTTP/1.1 503");
+        assert_eq!(&head, b"HTTP/1.1 502");
         drop(client);
         let counted = stand.counted("evenkeel_requests_total");
         assert!(counted.iter().any(|line| line.contains("flags=\"UpstreamTls\"")), "{counted:?}");
