@@ -18,12 +18,14 @@ use crate::listen::{Slot, Slots};
 use crate::proxy::turned_away::Caller;
 use crate::proxy_protocol::Addresses;
 use crate::stream::Stream;
+use crate::table::PoolEntry;
 use crate::tls::{self, Offer};
 use crate::worker::Worker;
 use evenkeel_wire::Protocol;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -64,40 +66,59 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u16, _slot: Slot) {
     let _open = worker.lifecycle().enter();
     let _ = stream.set_nodelay(true);
+    if let Some((stream, caller, pool)) = find_http(&worker, stream, peer, port).await {
+        http::serve(worker, stream, caller, pool).await;
+    }
+}
+
+/// Up to where HTTP begins; connections that carry something else are served here. What not every connection comes to is boxed,
+/// else each of them would set its place aside.
+async fn find_http(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    port: u16,
+) -> Option<(Stream, Caller, Arc<PoolEntry>)> {
     // The port may have closed between accept and here: then the connection ends as if refused.
-    let Some(route) = worker.table().route(port).cloned() else { return tcp::reset(&stream) };
-    let Ok(destination) = stream.local_addr() else { return };
+    let Some(route) = worker.table().route(port).cloned() else {
+        tcp::reset(&stream);
+        return None;
+    };
+    let destination = stream.local_addr().ok()?;
     let own = Addresses { source: peer, destination };
     let addresses = match &route.listener.proxy_protocol {
         None => own,
-        Some(asked) => match announced::receive(&worker, &stream, own, asked).await {
+        Some(asked) => match Box::pin(announced::receive(worker, &stream, own, asked)).await {
             Ok(addresses) => addresses,
             Err(announced::Refused { reason, detail }) => {
-                turned_away::note(&worker, &route.pool, Caller { port, peer, destination }, reason, detail);
-                return tcp::reset(&stream);
+                turned_away::note(worker, &route.pool, Caller { port, peer, destination }, reason, detail);
+                tcp::reset(&stream);
+                return None;
             }
         },
     };
     let Addresses { source: peer, destination } = addresses;
     let caller = Caller { port, peer, destination };
     if route.listener.protocol == Protocol::Tls {
-        let Some((stream, pool)) = tls::find_pool(&worker, &route.pool, stream, caller).await else { return };
-        return tcp::serve(worker, stream.into(), addresses, pool, Offer::Tls).await;
+        let (stream, pool) = Box::pin(tls::find_pool(worker, &route.pool, stream, caller)).await?;
+        Box::pin(tcp::serve(worker.clone(), stream.into(), addresses, pool, Offer::Tls)).await;
+        return None;
     }
     let mut stream = match (&route.listener.tls, &route.acceptor) {
         (None, _) => Stream::Plain(stream),
-        (Some(_), Some(acceptor)) => match tls::accept(&worker, &route.pool, acceptor, stream, caller).await {
-            Some(stream) => Stream::Tls(stream),
-            None => return,
-        },
+        (Some(_), Some(acceptor)) => Stream::Tls(Box::pin(tls::accept(worker, &route.pool, acceptor, stream, caller)).await?),
         // A port where TLS ends is never served without.
-        (Some(_), None) => return tcp::reset(&stream),
+        (Some(_), None) => {
+            tcp::reset(&stream);
+            return None;
+        }
     };
     match route.listener.protocol {
-        Protocol::Http => http::serve(worker, stream, caller, route.pool).await,
-        Protocol::Tcp => tcp::serve(worker, stream, addresses, route.pool, Offer::Nothing).await,
+        Protocol::Http => return Some((stream, caller, route.pool)),
+        Protocol::Tcp => Box::pin(tcp::serve(worker.clone(), stream, addresses, route.pool, Offer::Nothing)).await,
         Protocol::Tls | Protocol::Udp => stream.abort(),
     }
+    None
 }
 
 #[cfg(test)]
@@ -105,7 +126,6 @@ mod tests {
     use super::*;
     use crate::worker::Shared;
     use evenkeel_wire::{Listener, Policy, ProxyProtocolIn, ProxyVersion};
-    use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::Semaphore;
 
@@ -214,6 +234,22 @@ mod tests {
     #[test]
     fn a_connection_that_no_route_takes_is_reset_as_if_refused() {
         run(async { expect_reset(begin(Slots::new(Arc::new(Semaphore::new(1)))).await).await });
+    }
+
+    #[test]
+    fn a_connection_sets_little_aside() {
+        run(async {
+            let slots = Slots::new(Arc::new(Semaphore::new(1)));
+            let slot = slots.of_port().await.expect("a slot");
+            let slot = slots.of_process(slot, 1).await.expect("a slot");
+            let shared = Shared { table: Arc::default(), lifecycle: Arc::default(), access_log: false, pod_ip: None };
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let address = listener.local_addr().expect("an address");
+            let stream = TcpStream::connect(address).await.expect("connects");
+            let task = serve(Rc::new(Worker::new(0, shared, 7)), stream, address, 1, slot);
+            // Thousands wait at once; what few of them need is made when it is needed.
+            assert!(size_of_val(&task) <= 2_560, "{} bytes", size_of_val(&task));
+        });
     }
 
     #[test]

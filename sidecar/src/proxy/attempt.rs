@@ -188,7 +188,8 @@ impl Attempts {
         let mut gone = pin!(gone);
         loop {
             let Some(chosen) = self.pick_in_turn(worker)? else {
-                self.wait(worker, gone.as_mut()).await?;
+                // Boxed: few requests wait, and each would set the place aside.
+                Box::pin(self.wait(worker, gone.as_mut())).await?;
                 continue;
             };
             match reach(self, &chosen).await {

@@ -67,8 +67,22 @@ impl PerWorker {
 
 /// Serves one client connection to its end. It is counted as one of `pool`, but the pool of each request is looked up in
 /// the table.
-pub(crate) async fn serve(worker: Rc<Worker>, mut client: Stream, caller: Caller, pool: Arc<PoolEntry>) {
+pub(crate) async fn serve(worker: Rc<Worker>, client: Stream, caller: Caller, pool: Arc<PoolEntry>) {
     let _open = OpenConnection::new(pool.metrics().clone(), worker.index(), Side::Downstream);
+    let Some(mut connection) = find_http1(worker, client, caller, pool).await else { return };
+    loop {
+        match connection.serve_request().await {
+            Next::Request => {}
+            Next::Close => return connection.client.end(),
+            Next::Linger => return Box::pin(connection.linger()).await,
+            Next::Abort => return connection.client.abort(),
+        }
+    }
+}
+
+/// Up to where HTTP/1 begins; connections that speak something else are served here. What one connection in many comes to is
+/// boxed, else each of them would set its place aside.
+async fn find_http1(worker: Rc<Worker>, mut client: Stream, caller: Caller, pool: Arc<PoolEntry>) -> Option<Connection> {
     let mut timer = Timer::new(Instant::now() + IDLE_TIMEOUT);
     let mut input = Input::default();
     let buffers = &worker.http().buffers;
@@ -77,25 +91,18 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Stream, caller: Caller
         None => poll_fn(|cx| detect::poll(cx, &mut client, &mut input, &mut timer, buffers)).await,
     };
     match opening {
-        Opening::Over => return client.end(),
+        Opening::Http1 => return Some(Connection::new(worker, client, input, timer, caller)),
+        Opening::Http2 => {
+            drop(pool);
+            Box::pin(mux::downstream::serve(worker, client, input, caller)).await;
+        }
+        Opening::Over => client.end(),
         Opening::Tls => {
             turned_away::note(&worker, &pool, caller, TurnedAway::TlsUnexpected, "");
-            return refuse_tls(client).await;
-        }
-        Opening::Http1 | Opening::Http2 => drop(pool),
-    }
-    if opening == Opening::Http2 {
-        return mux::downstream::serve(worker, client, input, caller).await;
-    }
-    let mut connection = Connection::new(worker, client, input, timer, caller);
-    loop {
-        match connection.serve_request().await {
-            Next::Request => {}
-            Next::Close => return connection.client.end(),
-            Next::Linger => return connection.linger().await,
-            Next::Abort => return connection.client.abort(),
+            Box::pin(refuse_tls(client)).await;
         }
     }
+    None
 }
 
 /// Tells a client that begins TLS where there is none, in its own words.
@@ -186,24 +193,30 @@ impl Connection {
         let mut started = false;
         match poll_fn(|cx| self.poll_head(cx, &mut started)).await {
             Err(NoRequest::Over) => Next::Close,
-            head => self.answer(head).await,
+            head => self.answer(&head).await,
         }
     }
 
     /// Serves what has been read as a request's head, or refuses it.
-    async fn answer(&mut self, head: Result<Request, NoRequest>) -> Next {
-        let Some(pool) = find_pool(&self.worker, self.caller.port) else {
-            return self.refuse(Refusal::NO_POOL).await;
-        };
+    async fn answer(&mut self, head: &Result<Request, NoRequest>) -> Next {
+        match self.decide(head).await {
+            Ok(next) => next,
+            Err(refusal) => Box::pin(self.refuse(refusal)).await,
+        }
+    }
+
+    /// What follows the request once it has been served, or what it is refused with.
+    async fn decide(&mut self, head: &Result<Request, NoRequest>) -> Result<Next, Refusal> {
+        let pool = find_pool(&self.worker, self.caller.port).ok_or(Refusal::NO_POOL)?;
         let mut record = Record::start(self.worker.clone(), pool.clone());
         self.now = record.started().into();
         let refusal = match head {
             Ok(request) => return self.forward(&mut record, pool, request).await,
-            Err(NoRequest::Bad(fault)) => Refusal::bad_request(fault),
+            Err(NoRequest::Bad(fault)) => Refusal::bad_request(*fault),
             Err(NoRequest::Over | NoRequest::Slow) => Refusal::SLOW,
         };
         refusal.note(&mut record);
-        self.refuse(refusal).await
+        Err(refusal)
     }
 
     /// Waits for the next head. Until its first byte is there, no buffer is held; `started` says whether it is.

@@ -47,20 +47,25 @@ impl Ended {
 }
 
 impl Connection {
-    /// Forwards the request whose head has just been read.
-    pub(super) async fn forward(&mut self, record: &mut Record, pool: Arc<PoolEntry>, request: Request) -> Next {
+    /// Forwards the request whose head has just been read: what follows it, or what it is refused with.
+    pub(super) async fn forward(
+        &mut self,
+        record: &mut Record,
+        pool: Arc<PoolEntry>,
+        request: &Request,
+    ) -> Result<Next, Refusal> {
         let key = self.find_key(&pool);
-        let class = self.find_class(&pool, &request);
+        let class = self.find_class(&pool, request);
         self.call = self.find_call(record.started());
         self.shares = wants_http2(&pool, self.call.is_some());
         self.timer.limit(self.find_deadline(&pool, record.started()));
-        self.take_head(&request);
+        self.take_head(request);
         // To be refused before anybody is asked. Where only the connect tells how bodies are framed, it waits until then.
         let mut upload = Upload::new(request.body, self.client.frames_bodies(), false);
         if !self.shares
             && let Err(fault) = self.take_body(&mut upload)
         {
-            return self.refuse_body(record, fault).await;
+            return Err(self.refuse_body(record, fault));
         }
         // Whether the connection was kept or new: an endpoint that dies takes both along (ADR 2).
         let may_resend = request.is_replayable() && pool.policy().retry.on.contains(&RetryOn::StaleConnection);
@@ -68,7 +73,7 @@ impl Connection {
         let mut attempts = Attempts::new(pool.clone(), key, class).announcing(self.caller.addresses());
         let (mut chosen, mut upstream) = match self.establish(&mut attempts, true).await {
             Ok(established) => established,
-            Err(unreached) => return self.refuse_unreached(record, unreached, &request, &mut upload).await,
+            Err(unreached) => return self.refuse_unreached(record, unreached, request, &mut upload),
         };
         if self.shares {
             self.up.keep();
@@ -76,36 +81,41 @@ impl Connection {
         }
         loop {
             record.set_chosen(chosen);
-            self.send_head(&mut upstream, &request);
+            self.send_head(&mut upstream, request);
             if self.shares
                 && let Err(fault) = self.take_body(&mut upload)
             {
-                return self.refuse_body(record, fault).await;
+                return Err(self.refuse_body(record, fault));
             }
             if !upstream.reused {
                 self.now = Instant::now();
             }
-            let ended = self.exchange(record, &mut upstream, &request, upload).await;
+            let ended = self.exchange(record, &mut upstream, request, upload).await;
             let again = match ended.result {
                 Err(Failure::Upstream { silent: true }) => may_resend,
                 Err(Failure::Unprocessed) => self.up.may_rewind(),
                 _ => false,
             };
             if !(again && (!resent || attempts.may_retry())) {
-                return self.settle(record, upstream, &request, ended).await;
+                record.add_bytes(Direction::Upstream, self.up.total());
+                record.add_bytes(Direction::Downstream, self.down.total());
+                return match ended.is_upgrade() {
+                    true => Ok(Box::pin(self.tunnel(record, upstream)).await),
+                    false => self.settle(record, upstream, request, ended),
+                };
             }
-            let Some(stale) = record.take_chosen() else { return Next::Abort };
+            let Some(stale) = record.take_chosen() else { return Ok(Next::Abort) };
             // Its place, too, is the next one's.
             drop(upstream);
             self.up.rewind();
             upload = ended.upload;
             let established = match std::mem::replace(&mut resent, true) {
-                false => self.renew(&mut attempts, stale).await,
-                true => self.move_on(&mut attempts, stale).await,
+                false => Box::pin(self.renew(&mut attempts, stale)).await,
+                true => Box::pin(self.move_on(&mut attempts, stale)).await,
             };
             (chosen, upstream) = match established {
                 Ok(established) => established,
-                Err(unreached) => return self.refuse_unreached(record, unreached, &request, &mut Upload::none()).await,
+                Err(unreached) => return self.refuse_unreached(record, unreached, request, &mut Upload::none()),
             };
         }
     }
@@ -175,7 +185,7 @@ impl Connection {
             };
             match kept {
                 Some(kept) => Ok(kept),
-                None => connect(worker, *shares, attempts, chosen).await,
+                None => Box::pin(connect(worker, *shares, attempts, chosen)).await,
             }
         };
         let gone = poll_fn(|cx| poll_gone(cx, client, client_input, &worker.http().buffers));
@@ -244,13 +254,7 @@ impl Connection {
     }
 
     /// Draws the consequences of an exchange.
-    async fn settle(&mut self, record: &mut Record, mut upstream: Upstream, request: &Request, ended: Ended) -> Next {
-        record.add_bytes(Direction::Upstream, self.up.total());
-        record.add_bytes(Direction::Downstream, self.down.total());
-        if ended.is_upgrade() {
-            // Boxed: requests that stay HTTP needn't have room for it.
-            return Box::pin(self.tunnel(record, upstream)).await;
-        }
+    fn settle(&mut self, record: &mut Record, mut upstream: Upstream, request: &Request, ended: Ended) -> Result<Next, Refusal> {
         self.discard();
         self.now = Instant::now();
         let status = ended.response.map_or(0, |response| response.status);
@@ -267,11 +271,11 @@ impl Connection {
                 if let (true, Some(response), Some(member)) = (ended.upstream_stays, ended.response, record.member()) {
                     self.keep(upstream, member, &response);
                 }
-                return match (ended.client_stays, ended.request_read) {
+                return Ok(match (ended.client_stays, ended.request_read) {
                     (true, _) => Next::Request,
                     (false, true) if self.client_input.is_empty() => Next::Close,
                     (false, _) => Next::Linger,
-                };
+                });
             }
             Err(failure) => failure,
         };
@@ -285,32 +289,38 @@ impl Connection {
                 let mut trailers = Vec::new();
                 call::last_words(failure, &mut trailers);
                 self.client.finish(&trailers);
-                Next::Close
+                Ok(Next::Close)
             }
             Some(refusal) if ended.response.is_none() => {
                 let refusal = refusal.with(may_stay(request, ended.request_read), request.method == Method::Head);
                 refusal.note(record);
-                self.refuse(refusal).await
+                Err(refusal)
             }
-            _ => Next::Abort,
+            _ => Ok(Next::Abort),
         }
     }
 
-    async fn refuse_body(&mut self, record: &mut Record, fault: Fault) -> Next {
+    fn refuse_body(&mut self, record: &mut Record, fault: Fault) -> Refusal {
         let refusal = Refusal::bad_request(fault);
         refusal.note(record);
         self.discard();
-        self.refuse(refusal).await
+        refusal
     }
 
-    async fn refuse_unreached(&mut self, record: &mut Record, why: Unreached, request: &Request, upload: &mut Upload) -> Next {
+    fn refuse_unreached(
+        &mut self,
+        record: &mut Record,
+        why: Unreached,
+        request: &Request,
+        upload: &mut Upload,
+    ) -> Result<Next, Refusal> {
         // A body that came along with its head is done with, so that the connection can stay.
         let read = (!self.shares || self.take_body(upload).is_ok()) && upload.is_read();
         self.discard();
-        let Some(refusal) = Refusal::unreached(why) else { return Next::Abort };
+        let Some(refusal) = Refusal::unreached(why) else { return Ok(Next::Abort) };
         let refusal = refusal.with(may_stay(request, read), request.method == Method::Head);
         refusal.note(record);
-        self.refuse(refusal).await
+        Err(refusal)
     }
 
     /// Forgets what is left of a request and its answer; what stays on the client's connection are its next requests.

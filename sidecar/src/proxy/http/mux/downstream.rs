@@ -63,7 +63,7 @@ async fn serve_stream(worker: Rc<Worker>, stream: Stream, caller: Caller) {
     let timer = Timer::new(Instant::now() + IDLE_TIMEOUT);
     let mut connection = http::Connection::new(worker, stream::Stream::H2(stream), Input::default(), timer, caller);
     let next = match is_too_large {
-        true => connection.answer(Err(NoRequest::Bad(Fault::HeadTooLarge))).await,
+        true => connection.answer(&Err(NoRequest::Bad(Fault::HeadTooLarge))).await,
         false => connection.serve_request().await,
     };
     match next {
