@@ -6,5 +6,6 @@ mod common;
 
 mod http;
 mod limits;
+mod proxied;
 mod tls;
 mod udp;
