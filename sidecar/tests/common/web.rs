@@ -164,3 +164,31 @@ pub(crate) async fn arrived(webs: &[Web], path: &str, count: usize) {
     let all = || async { (webs.iter().map(|web| web.count(path)).sum::<usize>() == count).then_some(()) };
     eventually(&format!("{count} requests for {path}"), all).await;
 }
+
+/// Four backends of which the test accepts and answers itself.
+pub(crate) struct Raw([TcpListener; 4]);
+
+impl Raw {
+    /// On free ports.
+    pub(crate) async fn start() -> Self {
+        let bind = async || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        Self([bind().await, bind().await, bind().await, bind().await])
+    }
+
+    /// Their ports.
+    pub(crate) fn ports(&self) -> [u16; 4] {
+        self.0.each_ref().map(|listener| listener.local_addr().expect("an address").port())
+    }
+
+    /// The next connection to any of them.
+    pub(crate) async fn accept(&self) -> TcpStream {
+        let [first, second, third, fourth] = &self.0;
+        let accepted = tokio::select! {
+            accepted = first.accept() => accepted,
+            accepted = second.accept() => accepted,
+            accepted = third.accept() => accepted,
+            accepted = fourth.accept() => accepted,
+        };
+        accepted.expect("a connection").0
+    }
+}

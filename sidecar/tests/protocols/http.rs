@@ -2,12 +2,10 @@
 
 use crate::common::example::{Example, backends, port};
 use crate::common::http2::{Http2Backend, Http2Client};
-use crate::common::web::{AT_ONCE, Caller, Web};
+use crate::common::web::{AT_ONCE, Caller, Raw, Web};
 use crate::common::{Client, PATIENCE, free_port, read_head};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 async fn webs() -> [Web; 4] {
@@ -50,24 +48,10 @@ async fn http_1_0_is_answered_on_the_same_port_and_its_connection_ends() {
 
 #[tokio::test]
 async fn after_101_a_websocket_is_bytes_both_ways() {
-    let (mut listeners, mut ports) = (Vec::new(), Vec::new());
-    for _ in 0..4 {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-        ports.push(listener.local_addr().expect("an address").port());
-        listeners.push(listener);
-    }
-    let at = free_port().await;
-    let changes = [backends(ports.try_into().expect("four")), vec![port(18100, at)]].concat();
-    let _example = Example::start("http", &changes).await;
-    let [first, second, third, fourth] = listeners.try_into().expect("four");
+    let (raw, at) = (Raw::start().await, free_port().await);
+    let _example = Example::start("http", &[backends(raw.ports()), vec![port(18100, at)]].concat()).await;
     let serving = async {
-        let reached = tokio::select! {
-            reached = first.accept() => reached,
-            reached = second.accept() => reached,
-            reached = third.accept() => reached,
-            reached = fourth.accept() => reached,
-        };
-        let (mut stream, _) = reached.expect("is reached");
+        let mut stream = raw.accept().await;
         let head = read_head(&mut stream).await.expect("a head").to_ascii_lowercase();
         assert!(head.contains("upgrade: websocket\r\n") && head.contains("connection: upgrade\r\n"), "{head}");
         let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nfirst";

@@ -3,8 +3,8 @@
 use crate::common::example::{Example, backends, port};
 use crate::common::http2::Http2Client;
 use crate::common::tls::{Authority, Issued, TlsBackend};
-use crate::common::web::{AT_ONCE, Web};
-use crate::common::{Client, PATIENCE, eventually, free_port, get};
+use crate::common::web::{AT_ONCE, Raw, Web};
+use crate::common::{Client, PATIENCE, eventually, free_port, get, read_head};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use tempfile::TempDir;
@@ -60,6 +60,39 @@ async fn inside_of_tls_a_client_speaks_http1_or_http2_as_it_chose() {
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let answer = Http2Client::over(stream).await.get("/").await;
     assert!(answer.status == 200 && known(&answer.body), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_websocket_inside_of_tls_is_bytes_both_ways_until_each_side_ends() {
+    let (raw, at) = (Raw::start().await, free_port().await);
+    let (folder, authority) = (tempfile::tempdir().expect("a folder"), Authority::new());
+    write(folder.path(), &authority.issue("localhost"));
+    let files = ("/tmp/evenkeel/".to_owned(), format!("{}/", folder.path().display()));
+    let _example = Example::start("tls-terminate", &[backends(raw.ports()), vec![port(18443, at), files]].concat()).await;
+    let bulk = vec![7; 300_000];
+    let serving = async {
+        let mut stream = raw.accept().await;
+        read_head(&mut stream).await.expect("a head");
+        let answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nfirst";
+        stream.write_all(answer).await.expect("is sent");
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard).await.expect("the client ends");
+        assert!(heard == [b"early".as_slice(), &bulk].concat());
+        stream.write_all(&bulk).await.expect("is sent");
+    };
+    let asking = async {
+        let mut client = authority.connect(at, "localhost", &["http/1.1"]).await.expect("TLS");
+        let ask = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nearly";
+        client.write_all(ask).await.expect("is sent");
+        let head = read_head(&mut client).await.expect("a head");
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        client.write_all(&bulk).await.expect("is sent");
+        client.shutdown().await.expect("ends");
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.expect("ends well");
+        assert!(rest == [b"first".as_slice(), &bulk].concat());
+    };
+    timeout(PATIENCE, async { tokio::join!(serving, asking) }).await.expect("both end");
 }
 
 #[tokio::test]
