@@ -34,6 +34,7 @@ use buffer::{Buffers, Input};
 use call::Call;
 use detect::Opening;
 use idle::{Idle, Own};
+use mux::upstream::Wanted;
 use outbox::Outbox;
 use rustls::AlertDescription;
 use std::cell::{Cell, RefCell};
@@ -139,8 +140,8 @@ struct Connection {
     timer: Timer,
     /// Where endpoints are told whose connection it is: the last one, for the next request.
     own: Cell<Option<Own>>,
-    /// Whether the request at hand goes upstream as a stream of a shared connection.
-    shares: bool,
+    /// What the request at hand asks of its way upstream.
+    wanted: Wanted,
     /// What is known of the request at hand if it is a call of gRPC.
     call: Option<Call>,
     /// The length of the head that goes upstream.
@@ -178,7 +179,7 @@ impl Connection {
             responses: ResponseParser::default(),
             timer,
             own: Cell::new(None),
-            shares: false,
+            wanted: Wanted::Http1,
             call: None,
             head_length: 0,
             now: Instant::now(),
@@ -189,6 +190,7 @@ impl Connection {
         // Before the wait, not after: what a long answer took is given back while nothing is to do.
         self.up.reset();
         self.down.reset();
+        self.timer.limit(None);
         self.timer.set(self.now, IDLE_TIMEOUT);
         let mut started = false;
         match poll_fn(|cx| self.poll_head(cx, &mut started)).await {

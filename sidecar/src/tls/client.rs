@@ -25,6 +25,7 @@ pub(crate) struct Connector {
 
 /// One belief, and what is offered by it.
 struct Configs {
+    http: Arc<ClientConfig>,
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
     nothing: Arc<ClientConfig>,
@@ -115,7 +116,12 @@ impl Shape {
             config.alpn_protocols = offer.alpn();
             Arc::new(config)
         };
-        Ok(Configs { http1: offering(Offer::Http1), http2: offering(Offer::Http2), nothing: offering(Offer::Nothing) })
+        Ok(Configs {
+            http: offering(Offer::Http),
+            http1: offering(Offer::Http1),
+            http2: offering(Offer::Http2),
+            nothing: offering(Offer::Nothing),
+        })
     }
 }
 
@@ -151,7 +157,8 @@ impl Connector {
         let name = self.shape.name.clone().unwrap_or_else(|| ServerName::from(endpoint.ip()));
         let configs = self.configs.load_full();
         let config = match offer {
-            Offer::Http1 | Offer::Http => &configs.http1,
+            Offer::Http => &configs.http,
+            Offer::Http1 => &configs.http1,
             Offer::Http2 => &configs.http2,
             Offer::Nothing | Offer::Tls => &configs.nothing,
         };

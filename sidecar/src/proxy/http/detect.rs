@@ -1,5 +1,5 @@
 //! Which HTTP a client speaks, told from the first bytes of its connection: HTTP/2 opens with a preface that no HTTP/1 request
-//! begins with. Nothing is consumed, and nothing is held until the first byte is there.
+//! begins with; where TLS has agreed on it, it is known. Nothing is consumed, and nothing is held until the first byte is there.
 
 use super::buffer::{Buffers, Input};
 use super::timer::Timer;

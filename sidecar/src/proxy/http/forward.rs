@@ -3,6 +3,7 @@
 use super::answer::{Refusal, outcome_of};
 use super::exchange::{Ends, Exchange, Failure, STALLED, Upstream, poll_gone};
 use super::idle::{Own, idle_time, relieve, sweep};
+use super::mux::upstream::{Wanted, Way};
 use super::upload::Upload;
 use super::{Connection, Next, call, class, mux};
 use crate::grpc;
@@ -15,7 +16,6 @@ use crate::proxy::record::Record;
 use crate::proxy::tcp::source_hash;
 use crate::stream::Stream;
 use crate::table::{Member, PoolEntry};
-use crate::tls::Offer;
 use crate::worker::Worker;
 use evenkeel_balance::key_hash;
 use evenkeel_wire::{Algorithm, HashKey, RetryOn, UpstreamProtocol};
@@ -57,14 +57,13 @@ impl Connection {
         let key = self.find_key(&pool);
         let class = self.find_class(&pool, request);
         self.call = self.find_call(record.started());
-        self.shares = wants_http2(&pool, self.call.is_some());
+        self.wanted = wanted(&pool, self.call.is_some());
+        let is_certain = self.wanted == Wanted::Http1;
         self.timer.limit(self.find_deadline(&pool, record.started()));
         self.take_head(request);
         // To be refused before anybody is asked. Where only the connect tells how bodies are framed, it waits until then.
         let mut upload = Upload::new(request.body, self.client.frames_bodies(), false);
-        if !self.shares
-            && let Err(fault) = self.take_body(&mut upload)
-        {
+        if is_certain && let Err(fault) = self.take_body(&mut upload) {
             return Err(self.refuse_body(record, fault));
         }
         // Whether the connection was kept or new: an endpoint that dies takes both along (ADR 2).
@@ -75,16 +74,14 @@ impl Connection {
             Ok(established) => established,
             Err(unreached) => return self.refuse_unreached(record, unreached, request, &mut upload),
         };
-        if self.shares {
+        if !is_certain {
             self.up.keep();
             upload = Upload::new(request.body, self.client.frames_bodies(), upstream.stream.frames_bodies());
         }
         loop {
             record.set_chosen(chosen);
             self.send_head(&mut upstream, request);
-            if self.shares
-                && let Err(fault) = self.take_body(&mut upload)
-            {
+            if !is_certain && let Err(fault) = self.take_body(&mut upload) {
                 return Err(self.refuse_body(record, fault));
             }
             if !upstream.reused {
@@ -175,17 +172,17 @@ impl Connection {
 
     /// A way to an endpoint: a kept connection where that is allowed and there is one, else a new one.
     async fn establish(&mut self, attempts: &mut Attempts, may_reuse: bool) -> Result<(Chosen, Upstream), Unreached> {
-        let Self { worker, client, client_input, timer, own, shares, now, .. } = self;
+        let Self { worker, client, client_input, timer, own, wanted, now, .. } = self;
         let reach = async |attempts: &Attempts, chosen: &Chosen| {
             // What is kept speaks HTTP/1.
-            let kept = match (may_reuse && !*shares, attempts.announced()) {
+            let kept = match (may_reuse && *wanted != Wanted::Http2, attempts.announced()) {
                 (true, None) => worker.http().idle.borrow_mut().take(chosen.member(), *now),
                 (true, Some(_)) => own.take().and_then(|own| own.take(chosen.member(), *now)),
                 (false, _) => None,
             };
             match kept {
                 Some(kept) => Ok(kept),
-                None => Box::pin(connect(worker, *shares, attempts, chosen)).await,
+                None => Box::pin(connect(worker, *wanted, attempts, chosen)).await,
             }
         };
         let gone = poll_fn(|cx| poll_gone(cx, client, client_input, &worker.http().buffers));
@@ -203,7 +200,7 @@ impl Connection {
             attempts.pass_over(&self.worker, stale)?;
             return self.establish(attempts, false).await;
         }
-        match connect(&self.worker, self.shares, attempts, &stale).await {
+        match connect(&self.worker, self.wanted, attempts, &stale).await {
             Ok(upstream) => Ok((stale, upstream)),
             Err(error) => {
                 attempts.give_up(&self.worker, stale, error)?;
@@ -315,7 +312,7 @@ impl Connection {
         upload: &mut Upload,
     ) -> Result<Next, Refusal> {
         // A body that came along with its head is done with, so that the connection can stay.
-        let read = (!self.shares || self.take_body(upload).is_ok()) && upload.is_read();
+        let read = (self.wanted == Wanted::Http1 || self.take_body(upload).is_ok()) && upload.is_read();
         self.discard();
         let Some(refusal) = Refusal::unreached(why) else { return Ok(Next::Abort) };
         let refusal = refusal.with(may_stay(request, read), request.method == Method::Head);
@@ -362,26 +359,29 @@ impl Connection {
 }
 
 /// A new connection, or a stream of one that is shared.
-async fn connect(worker: &Rc<Worker>, shares: bool, attempts: &Attempts, chosen: &Chosen) -> Result<Upstream, ConnectError> {
+async fn connect(worker: &Rc<Worker>, wanted: Wanted, attempts: &Attempts, chosen: &Chosen) -> Result<Upstream, ConnectError> {
     let open = || {
         let open = OpenConnection::new(attempts.pool().metrics().clone(), worker.index(), Side::Upstream);
         open.holding(chosen.take_permit())
     };
-    if !shares {
-        let stream = attempts.connect(worker, chosen, Offer::Http1).await?;
-        let announced = attempts.announced().is_some();
-        return Ok(Upstream { stream, reused: false, announced, open: Some(open()) });
-    }
-    let stream = mux::upstream::open(worker, attempts, chosen, open).await?;
-    Ok(Upstream { stream: Stream::H2(stream), reused: false, announced: false, open: None })
+    Ok(match mux::upstream::reach(worker, attempts, chosen, wanted, open).await? {
+        Way::Stream(stream) => Upstream { stream: Stream::H2(stream), reused: false, announced: false, open: None },
+        Way::Connection(stream) => {
+            let announced = attempts.announced().is_some();
+            Upstream { stream, reused: false, announced, open: Some(open()) }
+        }
+    })
 }
 
-/// Whether the request goes upstream as a stream of a shared connection.
-fn wants_http2(pool: &PoolEntry, is_call: bool) -> bool {
-    match pool.policy().upstream.protocol {
-        UpstreamProtocol::Http2 => true,
-        UpstreamProtocol::Http1 => false,
-        UpstreamProtocol::Auto => is_call,
+/// What the request asks of its way upstream.
+fn wanted(pool: &PoolEntry, is_call: bool) -> Wanted {
+    let upstream = &pool.policy().upstream;
+    match upstream.protocol {
+        UpstreamProtocol::Http2 => Wanted::Http2,
+        UpstreamProtocol::Http1 => Wanted::Http1,
+        UpstreamProtocol::Auto if is_call => Wanted::Http2,
+        UpstreamProtocol::Auto if upstream.tls.is_some() => Wanted::Either,
+        UpstreamProtocol::Auto => Wanted::Http1,
     }
 }
 

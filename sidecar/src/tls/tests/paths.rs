@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::listen::Slots;
-use evenkeel_wire::{Retry, RetryOn};
+use evenkeel_wire::{Retry, RetryOn, UpstreamProtocol};
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -154,6 +154,7 @@ async fn originating(protocol: Protocol, tls: UpstreamTls, endpoints: Vec<Socket
     let (listener, port) = listener().await;
     let mut policy = policy([Listener::new("a", port, protocol)]);
     policy.upstream.tls = Some(tls);
+    policy.upstream.protocol = UpstreamProtocol::Http1;
     policy.retry = Retry { max_retries: 1, on: vec![RetryOn::ConnectFailure] };
     let stand = Stand::with([("test/pool", policy, endpoints)]);
     let address = serve(&stand, listener);
@@ -180,6 +181,42 @@ fn an_endpoint_over_tls_keeps_its_connection_though_tickets_come() {
             say(&mut client, GET).await;
         }
         expect(&mut upstream, GET).await;
+    });
+}
+
+#[test]
+fn what_an_endpoint_chooses_by_alpn_is_spoken_where_the_pool_leaves_it_open() {
+    run(async {
+        let authority = Authority::new();
+        for (chooses, choice) in [(Protocol::Http, Alpn::Http2), (Protocol::Tcp, Alpn::None)] {
+            let acceptor = authority.acceptor(chooses, TlsVersion::V1_2);
+            let ((listener, port), (endpoint, at)) = (listener().await, listener_at().await);
+            let mut policy = policy([Listener::new("a", port, Protocol::Http)]);
+            policy.upstream.tls = Some(authority.upstream(Some(NAME), Verification::Full));
+            let stand = Stand::with([("test/pool", policy, vec![at])]);
+            let mut client = connect(serve(&stand, listener)).await;
+            say(&mut client, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await;
+            let (socket, _) = endpoint.accept().await.expect("a connection");
+            let mut upstream = server::shake(&acceptor, socket).await.expect("a handshake");
+            assert_eq!(upstream.alpn(), choice);
+            if choice == Alpn::None {
+                expect(&mut upstream, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await;
+                say(&mut upstream, OK).await;
+                expect(&mut client, OK).await;
+                // The connection is kept, and nobody waits for a shared one.
+                say(&mut client, GET).await;
+                expect(&mut upstream, GET).await;
+                continue;
+            }
+            let mut upstream = h2::server::handshake(upstream).await.expect("HTTP/2");
+            let (request, mut respond) = upstream.accept().await.expect("a request").expect("a good one");
+            tokio::task::spawn_local(async move { while upstream.accept().await.is_some() {} });
+            assert_eq!(request.uri().scheme_str(), Some("https"));
+            let mut body = request.into_body();
+            assert_eq!(body.data().await.expect("data").expect("is whole"), "hi");
+            respond.send_response(http::Response::builder().status(204).body(()).expect("an answer"), true).expect("is sent");
+            expect(&mut client, "HTTP/1.1 204 \r\n\r\n").await;
+        }
     });
 }
 

@@ -12,7 +12,7 @@ use crate::proxy::tcp::watch_for_silence;
 use crate::proxy_protocol::Addresses;
 use crate::stream;
 use crate::table::Member;
-use crate::tls::Offer;
+use crate::tls::{Alpn, Offer};
 use crate::worker::Worker;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -29,6 +29,12 @@ const IDLE: Duration = Duration::from_secs(55);
 /// How long an endpoint may take to take our last word.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// Answers whose readers take nothing fill their own windows, never those of others on the same connection.
+fn limits() -> Limits {
+    let limits = Limits::default();
+    Limits { connection_window: limits.max_streams * limits.stream_window, ..limits }
+}
+
 /// The connections of one worker.
 #[derive(Default)]
 pub(in crate::proxy::http) struct Pool(RefCell<HashMap<Key, Ways>>);
@@ -36,10 +42,31 @@ pub(in crate::proxy::http) struct Pool(RefCell<HashMap<Key, Ways>>);
 /// The member's address and, where its endpoint is told whose connection it is, whose.
 type Key = (usize, Option<Addresses>);
 
+/// What a request asks of its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy::http) enum Wanted {
+    /// A connection of its own, for HTTP/1.1.
+    Http1,
+    /// A stream.
+    Http2,
+    /// Whatever the endpoint chooses by ALPN.
+    Either,
+}
+
+/// What it gets.
+pub(in crate::proxy::http) enum Way {
+    /// A stream of a shared connection, which is counted by itself.
+    Stream(Stream),
+    /// A new connection that speaks HTTP/1.1.
+    Connection(stream::Stream),
+}
+
 /// The ways to one member.
 struct Ways {
     /// Kept alive, and with it the address that is its key.
-    _member: Arc<Member>,
+    member: Arc<Member>,
+    /// It has chosen HTTP/1.1 where it had the choice: then connections aren't shared, and nobody needs to wait for one.
+    chose_http1: bool,
     open: Vec<Rc<Shared>>,
     /// Whoever holds it makes the next connection.
     turn: Arc<Mutex<()>>,
@@ -49,8 +76,12 @@ impl Pool {
     /// A stream of a connection that has room, if there is one; else the right to wait for one's turn to make another.
     fn find(&self, member: &Arc<Member>, whose: Option<Addresses>) -> Result<Stream, Arc<Mutex<()>>> {
         let mut pool = self.0.borrow_mut();
+        if !pool.contains_key(&key(member, whose)) {
+            pool.retain(|_, ways| !ways.member.is_gone() || !ways.open.is_empty());
+        }
         let ways = pool.entry(key(member, whose)).or_insert_with(|| Ways {
-            _member: member.clone(),
+            member: member.clone(),
+            chose_http1: false,
             open: Vec::new(),
             turn: Arc::default(),
         });
@@ -72,38 +103,65 @@ impl Pool {
             pool.remove(&key(member, whose));
         }
     }
+
+    fn has_chosen_http1(&self, (member, whose): (&Arc<Member>, Option<Addresses>)) -> bool {
+        self.0.borrow().get(&key(member, whose)).is_some_and(|ways| ways.chose_http1)
+    }
+
+    fn note_choice(&self, (member, whose): (&Arc<Member>, Option<Addresses>), http1: bool) {
+        self.0.borrow_mut().get_mut(&key(member, whose)).into_iter().for_each(|ways| ways.chose_http1 = http1);
+    }
 }
 
 fn key(member: &Arc<Member>, whose: Option<Addresses>) -> Key {
     (Arc::as_ptr(member).addr(), whose)
 }
 
-/// A stream to the chosen endpoint; `open` counts a new connection. Waits for others that are connecting no longer than for
+/// A way to the chosen endpoint; `open` counts a new shared connection. Waits for others that are connecting no longer than for
 /// a connect.
-pub(in crate::proxy::http) async fn open(
+pub(in crate::proxy::http) async fn reach(
     worker: &Rc<Worker>,
     attempts: &Attempts,
     chosen: &Chosen,
+    wanted: Wanted,
     open: impl FnOnce() -> OpenConnection,
-) -> Result<Stream, ConnectError> {
+) -> Result<Way, ConnectError> {
     let (pool, whose) = (&worker.http().shared, attempts.announced());
+    let offer = match wanted {
+        Wanted::Http1 => return attempts.connect(worker, chosen, Offer::Http1).await.map(Way::Connection),
+        Wanted::Http2 => Offer::Http2,
+        Wanted::Either => Offer::Http,
+    };
     let turn = match pool.find(chosen.member(), whose) {
-        Ok(stream) => return Ok(stream),
+        Ok(stream) => return Ok(Way::Stream(stream)),
         Err(turn) => turn,
     };
-    let limit = Duration::from_millis(attempts.pool().policy().connect_timeout_ms);
-    let _turn = tokio::time::timeout(limit, turn.lock()).await.map_err(|_| ConnectError::Timeout)?;
+    let alone = wanted == Wanted::Either && pool.has_chosen_http1((chosen.member(), whose));
+    let _turn = match alone {
+        true => None,
+        false => {
+            let limit = Duration::from_millis(attempts.pool().policy().connect_timeout_ms);
+            Some(tokio::time::timeout(limit, turn.lock()).await.map_err(|_| ConnectError::Timeout)?)
+        }
+    };
     if let Ok(stream) = pool.find(chosen.member(), whose) {
-        return Ok(stream);
+        return Ok(Way::Stream(stream));
     }
-    let socket = attempts.connect(worker, chosen, Offer::Http2).await?;
+    let socket = attempts.connect(worker, chosen, offer).await?;
+    if wanted == Wanted::Either {
+        let http1 = !matches!(&socket, stream::Stream::Tls(socket) if socket.alpn() == Alpn::Http2);
+        pool.note_choice((chosen.member(), whose), http1);
+        if http1 {
+            return Ok(Way::Connection(socket));
+        }
+    }
     // It is shared, and each new request would go to a peer that is gone.
     watch_for_silence(&socket);
     let scheme = if matches!(socket, stream::Stream::Tls(_)) { Scheme::Https } else { Scheme::Http };
-    let shared = Shared::new(Connection::client(&Limits::default(), scheme, Instant::now().into_std()), false);
+    let shared = Shared::new(Connection::client(&limits(), scheme, Instant::now().into_std()), false);
     pool.add((chosen.member(), whose), shared.clone());
     tokio::task::spawn_local(drive(worker.clone(), (chosen.member().clone(), whose), shared.clone(), socket, open()));
-    Ok(Stream::unopened(shared))
+    Ok(Way::Stream(Stream::unopened(shared)))
 }
 
 /// Serves one connection until it ends, is idle for too long, or leads to what has left the pool.
