@@ -19,7 +19,7 @@ const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel
 struct Scene {
     server: Server,
     sidecar: Sidecar,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Scene {
@@ -32,7 +32,7 @@ impl Scene {
         let server = Server::start(scripted, script).expect("a server");
         let setup = Setup::http(&[server.address]).with(&format!("  upstream: {{protocol: HTTP2}}\n{more}"));
         let sidecar = Sidecar::start(&setup, folder.path()).expect("starts");
-        Self { server, sidecar, _folder: folder }
+        Self { server, sidecar, folder }
     }
 
     fn ask(&self, request: &[u8]) -> Heard {
@@ -40,21 +40,15 @@ impl Scene {
             .expect("connects")
     }
 
-    /// What an HTTP/2 client gets.
-    fn curl(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("curl");
-        command.args([
-            "--silent",
-            "--http2-prior-knowledge",
-            "--max-time",
-            "20",
-            "--output",
-            "/dev/null",
-            "--write-out",
-            "%{http_code}",
-        ]);
-        let output = command.args(arguments).arg(format!("http://127.0.0.1:{}/", self.sidecar.port)).output().expect("curl runs");
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    /// The status that an HTTP/2 client gets to a POST. (Not curl: 7.88 may drop an answer that comes before it has sent its body.)
+    fn nghttp(&self) -> String {
+        let body = self.folder.path().join("body");
+        std::fs::write(&body, "hello").expect("writes");
+        let mut command = Command::new("nghttp");
+        command.args(["--null-out", "--verbose", "--timeout", "20", "--data"]).arg(body);
+        let output = command.arg(format!("http://127.0.0.1:{}/", self.sidecar.port)).output().expect("nghttp; run `make deps`");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        said.split_once(":status: ").and_then(|(_, rest)| rest.get(..3)).map_or(said.clone(), str::to_owned)
     }
 
     fn is_well_again(&self, what: &str) {
@@ -70,7 +64,7 @@ fn is_a_502(what: &str, script: Script) {
         let scene = Scene::with(1, script, "  retry: {maxRetries: 0, retryOn: []}\n");
         let status = match http2 {
             false => scene.ask(POST).status().to_string(),
-            true => scene.curl(&["--data", "hello"]),
+            true => scene.nghttp(),
         };
         assert_eq!(status, "502", "{what}, HTTP/2 client: {http2}\n{}", scene.sidecar.process.log());
         scene.is_well_again(what);
