@@ -169,8 +169,10 @@ fn reason(broken: &Broken) -> Option<TurnedAway> {
             Error::AlertReceived(ProtocolVersion) => TurnedAway::TlsVersion,
             Error::AlertReceived(_) => TurnedAway::TlsAlert,
             Error::NoApplicationProtocol => TurnedAway::TlsProtocol,
+            // TLS 1.2 brought that extension: who has none of it is older (RFC 5246, section 7.4.1.4.1).
             Error::PeerIncompatible(
                 PeerIncompatible::ServerDoesNotSupportTls12Or13
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired
                 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
                 | PeerIncompatible::SupportedVersionsExtensionRequired
                 | PeerIncompatible::Tls12NotOffered
