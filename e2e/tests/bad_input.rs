@@ -7,6 +7,7 @@ use evenkeel_e2e::stand::client::{Heard, Say, has_answers, say};
 use evenkeel_e2e::stand::process::{Process, free_ports, local};
 use evenkeel_e2e::stand::recorder::{Answer, Recorder};
 use evenkeel_e2e::stand::request::contains;
+use evenkeel_e2e::stand::server2::{Conversation, Server};
 use evenkeel_e2e::stand::sidecar::{Setup, Sidecar};
 use rcgen::{CertificateParams, KeyPair};
 use std::net::SocketAddr;
@@ -206,7 +207,9 @@ fn s_server(certificate: &Certificate, folder: &Path) -> (Process, SocketAddr) {
 #[test]
 fn endpoints_that_speak_something_else_or_cannot_be_believed_are_said_to() {
     let folder = tempfile::tempdir().expect("a folder");
-    let plain = Recorder::start().expect("a backend");
+    let refuse =
+        |c: &mut Conversation| c.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").map(|()| drop(c.until_end()));
+    let plain = Server::start(usize::MAX, refuse).expect("a backend");
     upstream_fails(plain.address, "{tls: {verification: None}}", &[502, 503], "speaks no TLS", "UpstreamTls");
     upstream_fails(plain.address, "{protocol: HTTP2}", &[502, 503], "http2", "UpstreamProtocol");
     let expired = expired(folder.path());

@@ -31,6 +31,8 @@ pub(crate) struct Attempts {
     tried: Vec<Arc<Endpoint>>,
     crowded: usize,
     retries_left: u32,
+    /// Why there was no TLS with the endpoint tried last.
+    last_tls: Option<TlsFailure>,
     announced: Option<Addresses>,
     /// Its place among the pool's requests, until an endpoint has been chosen.
     place: Option<Place>,
@@ -153,7 +155,18 @@ impl Attempts {
         let retries_left =
             if pool.policy().retry.on.contains(&RetryOn::ConnectFailure) { pool.policy().retry.max_retries } else { 0 };
         let waiting = Waiting::default();
-        Self { pool, key, class, tried: Vec::new(), crowded: 0, retries_left, announced: None, place: None, waiting }
+        Self {
+            pool,
+            key,
+            class,
+            tried: Vec::new(),
+            crowded: 0,
+            retries_left,
+            last_tls: None,
+            announced: None,
+            place: None,
+            waiting,
+        }
     }
 
     /// This endpoint isn't picked.
@@ -187,7 +200,8 @@ impl Attempts {
     ) -> Result<(Chosen, S), Unreached> {
         let mut gone = pin!(gone);
         loop {
-            let Some(chosen) = self.pick_in_turn(worker)? else {
+            let picked = self.pick_in_turn(worker);
+            let Some(chosen) = picked.map_err(|none| self.without_another(none))? else {
                 // Boxed: few requests wait, and each would set the place aside.
                 Box::pin(self.wait(worker, gone.as_mut())).await?;
                 continue;
@@ -199,6 +213,14 @@ impl Attempts {
                 }
                 Err(error) => self.give_up(worker, chosen, error)?,
             }
+        }
+    }
+
+    /// That none is left says less than why there was no TLS with the last one: that is the pool's settings' matter.
+    fn without_another(&self, unreached: Unreached) -> Unreached {
+        match (unreached, self.last_tls) {
+            (Unreached::NoEndpoint(NoEndpoint::AllTried), Some(failure)) => Unreached::Connect(ConnectError::Tls(failure)),
+            (unreached, _) => unreached,
         }
     }
 
@@ -337,6 +359,7 @@ impl Attempts {
             }
         };
         self.pool.report(worker, &mut chosen, outcome);
+        self.last_tls = if let ConnectError::Tls(failure) = error { Some(failure) } else { None };
         let retried = match error {
             ConnectError::Refused => Retried::Refused,
             ConnectError::Timeout => Retried::Timeout,
