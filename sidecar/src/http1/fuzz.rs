@@ -2,7 +2,9 @@
 //! reader refuses, and what is written is read again as the same.
 
 use super::response::{Asked, deliver};
-use super::{Event, Fault, Framing, Reader, Request, RequestParser, Response, ResponseParser, Version, write};
+use super::{
+    Event, Fault, Framing, MAX_FIELDS, MAX_HEAD, Reader, Request, RequestParser, Response, ResponseParser, Version, write,
+};
 
 /// Reads `bytes` as the head of a request.
 pub(crate) fn check_request(bytes: &[u8]) {
@@ -18,6 +20,9 @@ pub(crate) fn check_request(bytes: &[u8]) {
     assert_eq!(count(&written, "host"), 1);
     assert_eq!(count(&written, "connection"), usize::from(request.asks_websocket));
     assert_eq!(count(&written, "expect"), usize::from(request.expects_continue));
+    if !fits(&written) {
+        return;
+    }
     let (again, rewritten) = read_request(&written, written.len());
     let again = again.expect("is accepted").expect("is whole");
     assert_eq!(rewritten, written);
@@ -40,6 +45,9 @@ pub(crate) fn check_response(bytes: &[u8]) {
     assert!(asked.websocket || response.status != 101);
     let has_none = asked.head || matches!(response.status, 0..200 | 204 | 304);
     assert_eq!(response.body == Framing::None, has_none);
+    if !fits(&written) {
+        return;
+    }
     let (again, rewritten) = read_response(&written, written.len(), asked);
     let again = again.expect("is accepted").expect("is whole");
     assert_eq!((again.status, again.body, again.declared), (response.status, response.body, response.declared));
@@ -113,6 +121,16 @@ fn check_head(head: &[u8]) {
         let named = line.iter().position(|b| *b == b':').is_some_and(|colon| colon > 0 && !line[..colon].contains(&b' '));
         assert!(at == 0 || named, "a header line without a name");
     }
+}
+
+/// Whether a head that is written is one that would be taken: at the very limit, the one line that may be added (Host for an
+/// HTTP/1.0 client, `Connection: close` for any) is too much.
+fn fits(written: &[u8]) -> bool {
+    const ADDED: usize = 64;
+    // The start line, and two empty pieces at the end.
+    let lines = split(written).len() - 3;
+    assert!(lines <= MAX_FIELDS + 1 && written.len() <= MAX_HEAD + ADDED);
+    lines <= MAX_FIELDS && written.len() <= MAX_HEAD
 }
 
 /// `text` at its CRLFs.

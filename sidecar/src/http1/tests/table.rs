@@ -2,7 +2,7 @@
 //! the cuts.
 
 use super::super::response::{Asked, deliver};
-use super::super::{Event, Fault, Framing, Reader, RequestParser, ResponseParser, status, write};
+use super::super::{Event, Fault, Framing, MAX_FIELDS, Reader, RequestParser, ResponseParser, status, write};
 use super::cases::{self, Case, Kind, Verdict};
 use super::{all_cuts, body_with, request_with};
 use proptest::prelude::*;
@@ -224,10 +224,12 @@ proptest! {
     }
 }
 
-/// The fuzzer's claims hold of each case: its first bytes.
+/// The fuzzer's claims hold of each case, and where a line is added to as many as may be.
 #[test]
 fn what_the_fuzzer_claims_holds_of_the_table() {
     use super::super::fuzz;
+    fuzz::check_request(format!("GET / HTTP/1.0\r\n{}\r\n", "a:\r\n".repeat(MAX_FIELDS)).as_bytes());
+    fuzz::check_response(format!("\0HTTP/1.0 200 OK\r\n{}\r\n", "a:\r\n".repeat(MAX_FIELDS)).as_bytes());
     for case in CASES.iter() {
         match case.kind {
             Kind::Head => fuzz::check_request(&case.send),
