@@ -1,6 +1,7 @@
 //! The data path: accept → match → pool → pick → connect → forward → record. Everything before connect is pure.
 //! Here: accept and match.
 
+pub(crate) mod age;
 mod announced;
 pub(crate) mod attempt;
 pub(crate) mod capacity;

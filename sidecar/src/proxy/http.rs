@@ -22,6 +22,7 @@ mod tests;
 
 use crate::http1::{Fault, Request, RequestParser, ResponseParser};
 use crate::metrics::{OpenConnection, Side};
+use crate::proxy::age::Allowance;
 use crate::proxy::capacity::Capacity;
 use crate::proxy::record::Record;
 use crate::proxy::turned_away::{self, Caller, TurnedAway};
@@ -48,8 +49,6 @@ use tokio::time::Instant;
 
 /// From the first byte of a head to its last.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest wait for the next request.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is kept for each worker.
 #[derive(Default)]
@@ -84,7 +83,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: Stream, caller: Caller, po
 /// Up to where HTTP/1 begins; connections that speak something else are served here. What one connection in many comes to is
 /// boxed, else each of them would set its place aside.
 async fn find_http1(worker: Rc<Worker>, mut client: Stream, caller: Caller, pool: Arc<PoolEntry>) -> Option<Connection> {
-    let mut timer = Timer::new(Instant::now() + IDLE_TIMEOUT);
+    let now = Instant::now();
+    let terms = Terms::new(&worker, &pool, now);
+    let mut timer = Timer::new(now + terms.idle);
     let mut input = Input::default();
     let buffers = &worker.http().buffers;
     let opening = match detect::agreed(&client) {
@@ -92,10 +93,10 @@ async fn find_http1(worker: Rc<Worker>, mut client: Stream, caller: Caller, pool
         None => poll_fn(|cx| detect::poll(cx, &mut client, &mut input, &mut timer, buffers)).await,
     };
     match opening {
-        Opening::Http1 => return Some(Connection::new(worker, client, input, timer, caller)),
+        Opening::Http1 => return Some(Connection::new(worker, client, input, timer, caller, terms)),
         Opening::Http2 => {
             drop(pool);
-            Box::pin(mux::downstream::serve(worker, client, input, caller)).await;
+            Box::pin(mux::downstream::serve(worker, client, input, caller, terms)).await;
         }
         Opening::Over => client.end(),
         Opening::Tls => {
@@ -110,6 +111,32 @@ async fn find_http1(worker: Rc<Worker>, mut client: Stream, caller: Caller, pool
 async fn refuse_tls(client: Stream) {
     if let Stream::Plain(socket) = client {
         tls::refuse(socket, tls::Told::Alert(AlertDescription::HandshakeFailure)).await;
+    }
+}
+
+/// How long a client's connection is served: as the pool had it when it began.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    /// The longest wait for the next request.
+    idle: Duration,
+    allowance: Allowance,
+}
+
+impl Terms {
+    fn new(worker: &Worker, pool: &PoolEntry, now: Instant) -> Self {
+        let policy = pool.policy();
+        let allowance = worker.with_rng(|rng| Allowance::new(&policy.client_connections, now, rng));
+        Self { idle: Duration::from_millis(policy.timeouts.idle_ms), allowance }
+    }
+
+    /// Those of one of its streams, which carries one request.
+    fn of_stream(&self) -> Self {
+        Self { idle: self.idle, allowance: Allowance::default() }
+    }
+
+    /// How long a wait for a request may take that begins now.
+    fn patience(&self, now: Instant) -> Duration {
+        self.allowance.until().map_or(self.idle, |until| until.saturating_duration_since(now).min(self.idle))
     }
 }
 
@@ -142,6 +169,9 @@ struct Connection {
     own: Cell<Option<Own>>,
     /// What the request at hand asks of its way upstream.
     wanted: Wanted,
+    terms: Terms,
+    /// The request at hand is the last: the connection has served long enough.
+    is_last: bool,
     /// What is known of the request at hand if it is a call of gRPC.
     call: Option<Call>,
     /// The length of the head that goes upstream.
@@ -166,7 +196,7 @@ fn find_pool(worker: &Worker, port: u16) -> Option<Arc<PoolEntry>> {
 
 impl Connection {
     /// `input` is what has been read of it.
-    fn new(worker: Rc<Worker>, client: Stream, input: Input, timer: Timer, caller: Caller) -> Self {
+    fn new(worker: Rc<Worker>, client: Stream, input: Input, timer: Timer, caller: Caller, terms: Terms) -> Self {
         Self {
             worker,
             client,
@@ -180,6 +210,8 @@ impl Connection {
             timer,
             own: Cell::new(None),
             wanted: Wanted::Http1,
+            terms,
+            is_last: false,
             call: None,
             head_length: 0,
             now: Instant::now(),
@@ -191,7 +223,7 @@ impl Connection {
         self.up.reset();
         self.down.reset();
         self.timer.limit(None);
-        self.timer.set(self.now, IDLE_TIMEOUT);
+        self.timer.set(self.now, self.terms.patience(self.now));
         let mut started = false;
         match poll_fn(|cx| self.poll_head(cx, &mut started)).await {
             Err(NoRequest::Over) => Next::Close,
@@ -211,7 +243,8 @@ impl Connection {
     async fn decide(&mut self, head: &Result<Request, NoRequest>) -> Result<Next, Refusal> {
         let pool = find_pool(&self.worker, self.caller.port).ok_or(Refusal::NO_POOL)?;
         let mut record = Record::start(self.worker.clone(), pool.clone());
-        self.now = record.started().into();
+        self.now = record.started();
+        self.is_last = self.terms.allowance.take(self.now);
         let refusal = match head {
             Ok(request) => return self.forward(&mut record, pool, request).await,
             Err(NoRequest::Bad(fault)) => Refusal::bad_request(*fault),

@@ -10,12 +10,13 @@ use evenkeel_balance::{Ejection, Outcome};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::time::Instant as Moment;
 
 /// Settles the accounts of one request or connection.
 pub(crate) struct Record {
     worker: Rc<Worker>,
     pool: Arc<PoolEntry>,
-    started: Instant,
+    started: Moment,
     member: Option<Arc<Member>>,
     lease: Option<Lease>,
     status: u16,
@@ -32,7 +33,7 @@ struct Lease {
 impl Record {
     /// Opens the record of a request to this pool, now.
     pub(crate) fn start(worker: Rc<Worker>, pool: Arc<PoolEntry>) -> Self {
-        Self { worker, pool, started: Instant::now(), member: None, lease: None, status: 0, flag: Flag::Cancelled, bytes: [0; 2] }
+        Self { worker, pool, started: Moment::now(), member: None, lease: None, status: 0, flag: Flag::Cancelled, bytes: [0; 2] }
     }
 
     /// The pool whose request it is.
@@ -41,7 +42,7 @@ impl Record {
     }
 
     /// When the request began.
-    pub(crate) fn started(&self) -> Instant {
+    pub(crate) fn started(&self) -> Moment {
         self.started
     }
 

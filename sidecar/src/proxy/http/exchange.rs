@@ -10,16 +10,34 @@ use crate::grpc;
 use crate::http1::{Fault, Request, Response, ResponseParser};
 use crate::metrics::OpenConnection;
 use crate::stream::Stream;
+use evenkeel_wire::Timeouts;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Without progress for so long, an exchange ends; also the longest wait for an answer's head.
-pub(super) const STALLED: Duration = Duration::from_secs(60);
+/// A year: what isn't bounded in time is bounded by this.
+const UNBOUNDED: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How long the answer to a client that has ended its side is waited for: some only end their writing side, and most
 /// that do are gone.
 const HALF_CLOSED: Duration = Duration::from_secs(1);
+
+/// How long an exchange may make no progress.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// From the whole request sent to the head of the answer.
+    response_head: Duration,
+    /// While a body is on its way, either way.
+    pub(super) stream_idle: Duration,
+}
+
+impl Patience {
+    /// As the pool has it; a call of gRPC may be silent for as long as its two sides like.
+    pub(super) fn new(timeouts: &Timeouts, is_call: bool) -> Self {
+        let stream_idle = if is_call { UNBOUNDED } else { Duration::from_millis(timeouts.stream_idle_ms) };
+        Self { response_head: Duration::from_millis(timeouts.response_head_ms), stream_idle }
+    }
+}
 
 /// An upstream connection in use.
 pub(super) struct Upstream {
@@ -50,7 +68,7 @@ pub(super) struct Ends<'a> {
 pub(super) enum Failure {
     /// The client ended or reset its connection.
     ClientGone,
-    /// The client neither sent nor took anything for [`STALLED`].
+    /// The client neither sent nor took anything for [`Patience::stream_idle`].
     ClientStalled,
     /// The request's body is framed badly.
     Request(Fault),
@@ -60,7 +78,7 @@ pub(super) enum Failure {
     Unprocessed,
     /// The time that the request may take as a whole was up.
     Deadline,
-    /// The endpoint neither sent nor took anything for [`STALLED`].
+    /// The endpoint neither sent nor took anything for as long as it may by [`Patience`].
     UpstreamStalled,
     /// The answer isn't to be passed on.
     Answer(Fault),
@@ -79,6 +97,7 @@ pub(super) struct Exchange<'a> {
     half_closed: bool,
     /// The client waits for a 100 before it sends the body.
     expects_continue: bool,
+    patience: Patience,
     download: Download,
 }
 
@@ -109,7 +128,14 @@ enum Sent {
 
 impl<'a> Exchange<'a> {
     /// `upload` has taken what was there of the body; the head is in `ends.up`.
-    pub(super) fn new(ends: Ends<'a>, upstream: &'a mut Upstream, request: &Request, upload: Upload, keep_alive: bool) -> Self {
+    pub(super) fn new(
+        ends: Ends<'a>,
+        upstream: &'a mut Upstream,
+        request: &Request,
+        upload: Upload,
+        keep_alive: bool,
+        patience: Patience,
+    ) -> Self {
         let download = Download::new(request, keep_alive);
         let expects_continue = request.expects_continue;
         Self {
@@ -121,6 +147,7 @@ impl<'a> Exchange<'a> {
             asked: None,
             half_closed: false,
             expects_continue,
+            patience,
             download,
         }
     }
@@ -177,7 +204,7 @@ impl<'a> Exchange<'a> {
             return Poll::Ready(Err(Failure::ClientGone));
         }
         if progress {
-            self.ends.timer.set(Instant::now(), if self.half_closed { HALF_CLOSED } else { STALLED });
+            self.ends.timer.set(Instant::now(), self.wait());
         }
         self.ends.timer.poll(cx).map(|()| Err(self.who_stalled()))
     }
@@ -187,9 +214,9 @@ impl<'a> Exchange<'a> {
         let ends = UploadEnds { client, input: client_input, upstream: &mut self.upstream.stream, outbox: up, buffers };
         let mut moved = false;
         let polled = self.upload.poll(cx, ends, &mut moved);
-        // Once the answer has begun, only the answer's progress counts.
-        moved &= self.download.response().is_none();
         *progress |= moved;
+        // Once the answer has begun, its time is known.
+        moved &= self.download.response().is_none();
         if moved && !std::mem::take(&mut self.nothing_moved) {
             self.asked = Some(Instant::now());
         }
@@ -244,6 +271,21 @@ impl<'a> Exchange<'a> {
         Poll::Pending
     }
 
+    /// How long it may take until something moves.
+    fn wait(&self) -> Duration {
+        let is_awaited = self.response().is_none() && (self.sent != Sent::Partly || self.waits_for_100());
+        match self.half_closed {
+            true => HALF_CLOSED,
+            false if is_awaited => self.patience.response_head,
+            false => self.patience.stream_idle,
+        }
+    }
+
+    /// Whether the client sends nothing until it is told to.
+    fn waits_for_100(&self) -> bool {
+        self.expects_continue && !self.ends.parser.has_continued()
+    }
+
     /// Whom the exchange waits for.
     fn who_stalled(&self) -> Failure {
         if self.ends.timer.is_at_limit() {
@@ -253,9 +295,8 @@ impl<'a> Exchange<'a> {
             return Failure::ClientGone;
         }
         let client_takes_nothing = self.ends.down.is_pending();
-        let waits_for_100 = self.expects_continue && !self.ends.parser.has_continued();
         let client_sends_nothing =
-            !waits_for_100 && self.sent == Sent::Partly && !self.ends.up.is_pending() && self.response().is_none();
+            !self.waits_for_100() && self.sent == Sent::Partly && !self.ends.up.is_pending() && self.response().is_none();
         if client_takes_nothing || client_sends_nothing { Failure::ClientStalled } else { Failure::UpstreamStalled }
     }
 }

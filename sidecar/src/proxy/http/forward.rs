@@ -1,7 +1,7 @@
 //! One request on its way: key, pick, connect or reuse, exchange, and once more where the connection ended in silence.
 
 use super::answer::{Refusal, outcome_of};
-use super::exchange::{Ends, Exchange, Failure, STALLED, Upstream, poll_gone};
+use super::exchange::{Ends, Exchange, Failure, Patience, Upstream, poll_gone};
 use super::idle::{Own, idle_time, relieve, sweep};
 use super::mux::upstream::{Wanted, Way};
 use super::upload::Upload;
@@ -56,10 +56,10 @@ impl Connection {
     ) -> Result<Next, Refusal> {
         let key = self.find_key(&pool);
         let class = self.find_class(&pool, request);
-        self.call = self.find_call(record.started());
+        self.call = self.find_call(record.started().into_std());
         self.wanted = wanted(&pool, self.call.is_some());
         let is_certain = self.wanted == Wanted::Http1;
-        self.timer.limit(self.find_deadline(&pool, record.started()));
+        self.timer.limit(self.find_deadline(&pool, record.started().into_std()));
         self.take_head(request);
         // To be refused before anybody is asked. Where only the connect tells how bodies are framed, it waits until then.
         let mut upload = Upload::new(request.body, self.client.frames_bodies(), false);
@@ -219,14 +219,15 @@ impl Connection {
     }
 
     async fn exchange(&mut self, record: &mut Record, upstream: &mut Upstream, request: &Request, upload: Upload) -> Ended {
-        let keep_alive = !self.worker.is_draining();
-        let Self { worker, client, client_input, upstream_input, up, down, responses, timer, now, .. } = self;
+        let keep_alive = !self.worker.is_draining() && !self.is_last;
+        let Self { worker, client, client_input, upstream_input, up, down, responses, timer, call, now, .. } = self;
         let buffers = &worker.http().buffers;
         upstream_input.clear(buffers);
         responses.reset();
-        timer.set(*now, STALLED);
+        let patience = Patience::new(&record.pool().policy().timeouts, call.is_some());
+        timer.set(*now, patience.stream_idle);
         let ends = Ends { client, client_input, upstream_input, up, down, parser: responses, timer, buffers };
-        let mut exchange = Exchange::new(ends, upstream, request, upload, keep_alive);
+        let mut exchange = Exchange::new(ends, upstream, request, upload, keep_alive, patience);
         let mut begun = false;
         let result = poll_fn(|cx| {
             let polled = exchange.poll(cx);
@@ -289,7 +290,8 @@ impl Connection {
                 Ok(Next::Close)
             }
             Some(refusal) if ended.response.is_none() => {
-                let refusal = refusal.with(may_stay(request, ended.request_read), request.method == Method::Head);
+                let stays = !self.is_last && may_stay(request, ended.request_read);
+                let refusal = refusal.with(stays, request.method == Method::Head);
                 refusal.note(record);
                 Err(refusal)
             }
@@ -315,7 +317,7 @@ impl Connection {
         let read = (self.wanted == Wanted::Http1 || self.take_body(upload).is_ok()) && upload.is_read();
         self.discard();
         let Some(refusal) = Refusal::unreached(why) else { return Ok(Next::Abort) };
-        let refusal = refusal.with(may_stay(request, read), request.method == Method::Head);
+        let refusal = refusal.with(!self.is_last && may_stay(request, read), request.method == Method::Head);
         refusal.note(record);
         Err(refusal)
     }

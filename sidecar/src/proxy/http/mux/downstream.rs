@@ -6,7 +6,7 @@ use crate::http1::Fault;
 use crate::http2::{Code, Connection, Limits};
 use crate::proxy::http::buffer::Input;
 use crate::proxy::http::timer::Timer;
-use crate::proxy::http::{self, IDLE_TIMEOUT, Next, NoRequest};
+use crate::proxy::http::{self, Next, NoRequest, Terms};
 use crate::proxy::turned_away::{self, Caller, TurnedAway};
 use crate::stream;
 use crate::worker::Worker;
@@ -15,31 +15,47 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// How long a client may take to take our last word.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves an HTTP/2 connection to its end; `input` is what has been read of it.
-pub(in crate::proxy::http) async fn serve(worker: Rc<Worker>, socket: stream::Stream, input: Input, caller: Caller) {
+pub(in crate::proxy::http) async fn serve(
+    worker: Rc<Worker>,
+    socket: stream::Stream,
+    input: Input,
+    caller: Caller,
+    mut terms: Terms,
+) {
     let shared = Shared::new(Connection::server(&Limits::default(), Instant::now().into_std()), true);
     let mut driver = Driver::new(shared.clone(), socket, input);
-    let mut timer = Timer::new(Instant::now() + IDLE_TIMEOUT);
+    let mut timer = Timer::new(Instant::now() + terms.idle);
     let mut draining = pin!(worker.lifecycle().draining());
-    let (mut was_active, mut leaving) = (true, false);
+    let mut age = terms.allowance.until().map(|until| Box::pin(sleep_until(until)));
+    let (mut was_active, mut leaving, mut is_spent) = (true, false, false);
     let over = poll_fn(|cx| {
-        if !leaving && draining.as_mut().poll(cx).is_ready() {
-            leaving = true;
-            shared.0.borrow_mut().engine.shutdown();
-        }
-        let mut spawn = |stream: Stream| drop(tokio::task::spawn_local(serve_stream(worker.clone(), stream, caller)));
-        let over = driver.poll(cx, &worker.http().buffers, &mut spawn);
-        if over.is_ready() {
-            return over;
+        loop {
+            let mut is_old = || age.as_mut().is_some_and(|age| age.as_mut().poll(cx).is_ready());
+            if !leaving && (is_spent || is_old() || draining.as_mut().poll(cx).is_ready()) {
+                leaving = true;
+                shared.0.borrow_mut().engine.shutdown();
+            }
+            let mut spawn = |stream: Stream| {
+                is_spent |= terms.allowance.take(Instant::now());
+                tokio::task::spawn_local(serve_stream(worker.clone(), stream, caller, terms.of_stream()));
+            };
+            let over = driver.poll(cx, &worker.http().buffers, &mut spawn);
+            if over.is_ready() {
+                return over;
+            }
+            if leaving || !is_spent {
+                break;
+            }
         }
         let active = shared.is_active();
         if std::mem::replace(&mut was_active, active) && !active {
-            timer.set(Instant::now(), IDLE_TIMEOUT);
+            timer.set(Instant::now(), terms.idle);
         }
         match active {
             false => timer.poll(cx).map(|()| Over::Done),
@@ -58,10 +74,10 @@ pub(in crate::proxy::http) async fn serve(worker: Rc<Worker>, socket: stream::St
 }
 
 /// One request.
-async fn serve_stream(worker: Rc<Worker>, stream: Stream, caller: Caller) {
+async fn serve_stream(worker: Rc<Worker>, stream: Stream, caller: Caller, terms: Terms) {
     let is_too_large = stream.is_too_large();
-    let timer = Timer::new(Instant::now() + IDLE_TIMEOUT);
-    let mut connection = http::Connection::new(worker, stream::Stream::H2(stream), Input::default(), timer, caller);
+    let timer = Timer::new(Instant::now() + terms.idle);
+    let mut connection = http::Connection::new(worker, stream::Stream::H2(stream), Input::default(), timer, caller, terms);
     let next = match is_too_large {
         true => connection.answer(&Err(NoRequest::Bad(Fault::HeadTooLarge))).await,
         false => connection.serve_request().await,

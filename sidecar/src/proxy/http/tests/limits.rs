@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant as Moment, sleep, timeout};
 
 /// Runs a test on a worker's runtime whose clock stands still until nothing else happens.
-fn on_still_clock(test: impl AsyncFnOnce()) {
+pub(super) fn on_still_clock(test: impl AsyncFnOnce()) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
     runtime.expect("a runtime").block_on(async {
         tokio::time::pause();

@@ -8,6 +8,7 @@ mod http2;
 mod limits;
 mod passing;
 mod retries;
+mod timeouts;
 mod tunnel;
 
 use crate::metrics::Registry;
@@ -94,7 +95,10 @@ impl Proxy {
     }
 
     async fn connect(&self) -> Peer {
-        Peer(TcpStream::connect(self.address).await.expect("the proxy listens"))
+        let socket = TcpStream::connect(self.address).await.expect("the proxy listens");
+        // Else a small write waits for the word on the one before, on a clock that no test can stop.
+        socket.set_nodelay(true).expect("is set");
+        Peer(socket)
     }
 
     /// A client and the other end of its connection, for a test that serves it itself.
@@ -134,6 +138,7 @@ fn table<const N: usize>(pools: [PoolEntry; N]) -> Table {
 /// What a worker does with a connection on this port.
 async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, port: u16) {
     let pool = super::find_pool(&worker, port).expect("a pool");
+    client.set_nodelay(true).expect("is set");
     let destination = client.local_addr().expect("an address");
     super::serve(worker, client.into(), Caller { port, peer, destination }, pool).await;
 }
@@ -192,7 +197,9 @@ impl Server {
     }
 
     async fn accept(&self) -> Peer {
-        Peer(self.0.accept().await.expect("a connection").0)
+        let socket = self.0.accept().await.expect("a connection").0;
+        socket.set_nodelay(true).expect("is set");
+        Peer(socket)
     }
 
     /// Nobody has connected (again). Only to be asked when the proxy is known to be done.

@@ -4,7 +4,7 @@ use super::*;
 use crate::proxy::http::buffer::Input;
 use crate::proxy::http::outbox::KEPT;
 use crate::proxy::http::timer::Timer;
-use crate::proxy::http::{Connection, IDLE_TIMEOUT, Next};
+use crate::proxy::http::{Connection, Next, Terms};
 
 #[test]
 fn requests_and_answers_pass_and_both_connections_are_kept() {
@@ -274,12 +274,14 @@ fn a_connection_that_waits_keeps_room_for_a_head_and_no_more() {
         let proxy = Proxy::start(&[server.address()]).await;
         let (mut client, from_proxy) = proxy.connect_raw().await;
         let peer = client.0.local_addr().expect("an address");
+        let terms = Terms::new(&proxy.worker, &proxy.pool(), tokio::time::Instant::now());
         let mut connection = Connection::new(
             proxy.worker.clone(),
             from_proxy.into(),
             Input::default(),
-            Timer::new(tokio::time::Instant::now() + IDLE_TIMEOUT),
+            Timer::new(tokio::time::Instant::now() + terms.idle),
             Caller { port: proxy.address.port(), peer, destination: proxy.address },
+            terms,
         );
         let chunks = format!("2000\r\n{}\r\n0\r\n\r\n", "x".repeat(0x2000));
         let request = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
