@@ -67,7 +67,7 @@ pub struct Timeouts {
     /// The whole request, retries included; absent: as long as it takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_ms: Option<u64>,
-    /// Nothing moves either way in a request, an upgraded connection, or one of TCP.
+    /// Nothing moves either way in a body or a connection of TCP; not in a gRPC call or a WebSocket.
     pub stream_idle_ms: u64,
 }
 

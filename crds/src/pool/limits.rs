@@ -85,7 +85,7 @@ pub struct Timeouts {
     /// A whole request, waiting and retries included; absent: as long as it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Duration>,
-    /// A request, an upgraded connection or one of TCP on which nothing moves either way ends after so long.
+    /// A body or a connection of TCP on which nothing moves either way ends after so long; a gRPC call or a WebSocket doesn't.
     #[serde(default = "stream_idle")]
     pub stream_idle: Duration,
 }
