@@ -4,9 +4,10 @@
 mod common;
 
 use common::operator::{Operator, Stream, endpoint, policy, pool_name};
+use common::tls::Authority;
 use common::{Backend, Client, Sidecar, config, eventually, free_port, get, reach};
 use evenkeel_sidecar::app::Source;
-use evenkeel_wire::{Goodbye, Health, ServerFrame, TransportPort};
+use evenkeel_wire::{Goodbye, Health, ListenerTls, ServerFrame, TlsVersion, TransportPort, feature};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -266,4 +267,27 @@ async fn a_port_may_go_from_one_pool_to_another_in_any_order_of_frames() {
     assert_eq!(reach(port).await, Some(backend.port()));
     let pool = sidecar.pool("shop/heir").await.expect("is in use");
     assert_eq!(pool["listeners"][0]["open"], true);
+}
+
+#[tokio::test]
+async fn a_pool_whose_certificate_is_not_there_is_refused_by_name_and_served_once_it_is() {
+    let (mut operator, backend, port) = (Operator::start().await, Backend::start().await, free_port().await);
+    let (_sidecar, mut stream) = in_step(&mut operator, port, &backend).await;
+    let (folder, authority, at) = (tempfile::tempdir().expect("a folder"), Authority::new(), free_port().await);
+    let [certificate_file, key_file] =
+        ["tls.crt", "tls.key"].map(|name| folder.path().join(name).to_str().expect("text").to_owned());
+    let mut ends_tls = policy(at);
+    ends_tls.requires = vec![feature::LISTENER_TLS.into()];
+    let files = [certificate_file.clone(), key_file.clone()];
+    ends_tls.listeners[0].tls = Some(ListenerTls { certificate_file, key_file, min_version: TlsVersion::V1_2 });
+    stream.pool("shop/secret", 1, &ends_tls, &[endpoint("uid", backend.address)]);
+    let reason = stream.expect_nack("shop/secret").await;
+    assert!(reason.contains("`tcp`") && files.iter().any(|file| reason.contains(file)), "{reason}");
+    assert_eq!(reach(port).await, Some(backend.port()), "the other pool goes on");
+    let issued = authority.issue("localhost");
+    std::fs::write(&files[1], issued.key).expect("writes");
+    std::fs::write(&files[0], issued.certificate).expect("writes");
+    stream.expect_ack("shop/secret", 1).await;
+    let mut client = authority.connect(at, "localhost", &[]).await.expect("TLS");
+    assert_eq!(client.read_u8().await.ok(), backend.port().to_string().bytes().next(), "the backend says its port");
 }

@@ -170,7 +170,7 @@ async fn four(issued: &Issued, alpn: &[&str]) -> [TlsBackend; 4] {
 #[tokio::test]
 async fn backends_that_expect_tls_are_spoken_to_in_the_version_that_they_choose() {
     let authority = Authority::new();
-    for alpn in [&["h2", "http/1.1"][..], &["http/1.1"], &[]] {
+    for alpn in [&["h2", "http/1.1"][..], &["h2"], &["http/1.1"], &[]] {
         let servers = four(&authority.issue("api.example.com"), alpn).await;
         let (_example, _folder, at) = beginning(&authority, &servers).await;
         for _ in 0..4 {
@@ -188,6 +188,6 @@ async fn backends_of_another_name_or_authority_get_no_request() {
         let servers = four(&issued, &[]).await;
         let (_example, _folder, at) = beginning(&authority, &servers).await;
         let (status, body) = get((Ipv4Addr::LOCALHOST, at).into(), "/").await;
-        assert!(status == 503 && body.starts_with("evenkeel: UpstreamTls: "), "{status} {body}");
+        assert!(status == 502 && body.starts_with("evenkeel: UpstreamTls: "), "{status} {body}");
     }
 }
