@@ -22,6 +22,8 @@ impl Certificate {
         let made = Self { certificate, key, pem };
         let mut openssl = Command::new(programs.host("openssl")?);
         openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]);
+        // A client may trust it by itself: as an authority it couldn't be a server's.
+        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
         openssl.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
         openssl.arg("-out").arg(&made.certificate).arg("-keyout").arg(&made.key);
         let output = openssl.output().context("cannot run openssl")?;

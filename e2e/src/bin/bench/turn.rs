@@ -78,11 +78,13 @@ fn own_count(port: u16, setup: Setup) -> Result<f64> {
     let deadline = Instant::now() + SETTLED;
     let samples = loop {
         let samples = scrape::scrape(([127, 0, 0, 1], port).into()).context("the sidecar's metrics")?;
-        if samples.sum("evenkeel_connections", &[("side", "downstream")]) == 0.0 {
+        let open = samples.sum("evenkeel_connections", &[("side", "downstream")]);
+        let in_flight = samples.sum("evenkeel_inflight", &[]);
+        if open == 0.0 && in_flight == 0.0 {
             break samples;
         }
         if Instant::now() > deadline {
-            bail!("client connections are still open {SETTLED:?} after the load");
+            bail!("{open} client connections and {in_flight} requests are still open {SETTLED:?} after the load");
         }
         thread::sleep(Duration::from_millis(20)); // between two looks, not in place of one
     };
