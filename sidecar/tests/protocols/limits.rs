@@ -1,11 +1,12 @@
 //! What may be in use at once, and for how long.
 
 use crate::common::example::{Example, backends, port};
+use crate::common::http2::Http2Client;
 use crate::common::web::{AT_ONCE, Law, Web, arrived};
 use crate::common::{Client, PATIENCE, eventually, free_port, read_head};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -82,4 +83,83 @@ async fn who_waits_is_served_once_there_is_room() {
     for mut client in asking {
         assert!(head(&mut client).await.0.starts_with("http/1.1 200 "));
     }
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_begin_to_answer_costs_a_second() {
+    let scene = scene("timeouts", 18106, [|_| Duration::from_secs(30), AT_ONCE], &[]).await;
+    let (head, took) = head(&mut ask(scene.at).await).await;
+    assert!(head.starts_with("http/1.1 504 "), "{head}");
+    assert!((Duration::from_millis(900)..Duration::from_secs(10)).contains(&took), "{took:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_stops_moving_ends() {
+    let scene = scene("timeouts", 18106, [AT_ONCE, |_| Duration::from_secs(30)], &[]).await;
+    let mut client = ask(scene.at).await;
+    assert!(head(&mut client).await.0.starts_with("http/1.1 200 "));
+    let (start, mut rest) = (Instant::now(), Vec::new());
+    let end = timeout(PATIENCE, client.read_to_end(&mut rest)).await.expect("ends");
+    assert!(rest.is_empty(), "{rest:?} {end:?}");
+    assert!((Duration::from_millis(900)..Duration::from_secs(10)).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_request_as_a_whole_may_take_two_seconds() {
+    // Neither the head nor any part of the body takes too long by itself.
+    let longer = [("responseHead: 1s", "responseHead: 20s"), ("streamIdle: 1s", "streamIdle: 20s")];
+    let longer = longer.map(|(from, to)| (from.to_owned(), to.to_owned()));
+    let scene = scene("timeouts", 18106, [|_| Duration::from_secs(30), AT_ONCE], &longer).await;
+    let (head, took) = head(&mut ask(scene.at).await).await;
+    assert!(head.starts_with("http/1.1 504 "), "{head}");
+    assert!((Duration::from_millis(1_900)..Duration::from_secs(15)).contains(&took), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_nothing_is_let_go() {
+    let idle = ("idle: 5s".to_owned(), "idle: 1s".to_owned());
+    let scene = scene("timeouts", 18106, [AT_ONCE; 2], &[idle]).await;
+    let (start, mut silent) = (Instant::now(), Client::connect(scene.at).await.0);
+    let mut rest = Vec::new();
+    let _ = timeout(PATIENCE, silent.read_to_end(&mut rest)).await.expect("ends");
+    assert!(rest.is_empty() && start.elapsed() > Duration::from_millis(900), "{:?}", start.elapsed());
+}
+
+/// How many requests one connection serves.
+async fn requests_of(scene: &Scene) -> usize {
+    let mut client = Client::connect(scene.at).await.0;
+    for n in 1.. {
+        client.write_all(ASK).await.expect("is sent");
+        let (head, _) = head(&mut client).await;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+        let mut body = vec![0; length.parse().expect("a number")];
+        client.read_exact(&mut body).await.expect("a body");
+        if head.contains("\r\nconnection: close\r\n") {
+            assert_eq!(client.read(&mut [0]).await.ok(), Some(0), "then it ends");
+            return n;
+        }
+        assert!(n < 50, "it goes on for ever");
+    }
+    unreachable!("the loop returns")
+}
+
+#[tokio::test]
+async fn a_connection_ends_after_about_twenty_requests_and_not_all_after_the_same() {
+    let scene = scene("connection-age", 18107, [AT_ONCE; 2], &[]).await;
+    let mut counts = Vec::new();
+    for _ in 0..12 {
+        counts.push(requests_of(&scene).await);
+    }
+    assert!(counts.iter().all(|count| (18..=22).contains(count)), "{counts:?}");
+    // Twelve draws of five alike: once in fifty million.
+    assert!(counts.iter().any(|count| *count != counts[0]), "{counts:?}");
+}
+
+#[tokio::test]
+async fn an_old_connection_is_told_to_go_between_two_requests() {
+    let sooner = ("maxAge: 10s".to_owned(), "maxAge: 1s".to_owned());
+    let scene = scene("connection-age", 18107, [AT_ONCE; 2], &[sooner]).await;
+    let (start, client) = (Instant::now(), Http2Client::connect(scene.at).await);
+    client.ended().await.expect("ends well");
+    assert!(start.elapsed() > Duration::from_millis(850), "{:?}", start.elapsed());
 }
