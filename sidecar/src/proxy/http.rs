@@ -40,6 +40,7 @@ use outbox::Outbox;
 use rustls::AlertDescription;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::mem::take;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -56,12 +57,38 @@ pub(crate) struct PerWorker {
     buffers: Buffers,
     idle: RefCell<Idle>,
     shared: mux::upstream::Pool,
+    spare: RefCell<Vec<Parts>>,
+}
+
+/// So much of what streams leave behind is kept for the next ones.
+const SPARE: usize = 64;
+
+/// What a connection leaves behind for the next: memory that is set aside, so that a stream of HTTP/2, which is a connection with
+/// one request, needn't ask for it anew.
+#[derive(Default)]
+struct Parts {
+    up: Outbox,
+    down: Outbox,
+    requests: RequestParser,
+    responses: ResponseParser,
+    timer: Timer,
 }
 
 impl PerWorker {
     /// Closes the pool's connection that has waited longest; whether there was one.
     pub(crate) fn make_room(&self, capacity: &Arc<Capacity>) -> bool {
         self.idle.borrow_mut().close_oldest(capacity)
+    }
+
+    fn take_parts(&self) -> Parts {
+        self.spare.borrow_mut().pop().unwrap_or_default()
+    }
+
+    fn give_parts(&self, parts: Parts) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE {
+            spare.push(parts);
+        }
     }
 }
 
@@ -85,15 +112,17 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: Stream, caller: Caller, po
 async fn find_http1(worker: Rc<Worker>, mut client: Stream, caller: Caller, pool: Arc<PoolEntry>) -> Option<Connection> {
     let now = Instant::now();
     let terms = Terms::new(&worker, &pool, now);
-    let mut timer = Timer::new(now + terms.idle);
+    let mut parts = worker.http().take_parts();
+    let timer = &mut parts.timer;
+    timer.set(now, terms.idle);
     let mut input = Input::default();
     let buffers = &worker.http().buffers;
     let opening = match detect::agreed(&client) {
         Some(opening) => opening,
-        None => poll_fn(|cx| detect::poll(cx, &mut client, &mut input, &mut timer, buffers)).await,
+        None => poll_fn(|cx| detect::poll(cx, &mut client, &mut input, timer, buffers)).await,
     };
     match opening {
-        Opening::Http1 => return Some(Connection::new(worker, client, input, timer, caller, terms)),
+        Opening::Http1 => return Some(Connection::new(worker, client, input, parts, caller, terms)),
         Opening::Http2 => {
             drop(pool);
             Box::pin(mux::downstream::serve(worker, client, input, caller, terms)).await;
@@ -196,17 +225,18 @@ fn find_pool(worker: &Worker, port: u16) -> Option<Arc<PoolEntry>> {
 
 impl Connection {
     /// `input` is what has been read of it.
-    fn new(worker: Rc<Worker>, client: Stream, input: Input, timer: Timer, caller: Caller, terms: Terms) -> Self {
+    fn new(worker: Rc<Worker>, client: Stream, input: Input, parts: Parts, caller: Caller, terms: Terms) -> Self {
+        let Parts { up, down, requests, responses, timer } = parts;
         Self {
             worker,
             client,
             caller,
             client_input: input,
             upstream_input: Input::default(),
-            up: Outbox::default(),
-            down: Outbox::default(),
-            requests: RequestParser::default(),
-            responses: ResponseParser::default(),
+            up,
+            down,
+            requests,
+            responses,
             timer,
             own: Cell::new(None),
             wanted: Wanted::Http1,
@@ -281,8 +311,16 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let buffers = &self.worker.http().buffers;
-        self.client_input.clear(buffers);
-        self.upstream_input.clear(buffers);
+        self.discard();
+        let Self { worker, client_input, up, down, requests, responses, timer, .. } = self;
+        client_input.clear(&worker.http().buffers);
+        up.reset();
+        down.reset();
+        requests.reset();
+        responses.reset();
+        timer.limit(None);
+        let parts =
+            Parts { up: take(up), down: take(down), requests: take(requests), responses: take(responses), timer: take(timer) };
+        worker.http().give_parts(parts);
     }
 }

@@ -323,7 +323,7 @@ impl Connection {
     }
 
     /// Forgets what is left of a request and its answer; what stays on the client's connection are its next requests.
-    fn discard(&mut self) {
+    pub(super) fn discard(&mut self) {
         let buffers = &self.worker.http().buffers;
         self.up.discard(&mut self.client_input, buffers);
         self.down.discard(&mut self.upstream_input, buffers);

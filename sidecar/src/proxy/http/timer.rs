@@ -8,16 +8,24 @@ use tokio::time::{Instant, Sleep};
 /// Fires at a deadline that is set again and again.
 #[derive(Debug)]
 pub(super) struct Timer {
-    sleep: Pin<Box<Sleep>>,
+    /// Made when it is first waited for.
+    sleep: Option<Pin<Box<Sleep>>>,
     deadline: Instant,
     /// No deadline lies beyond it.
     limit: Option<Instant>,
 }
 
+impl Default for Timer {
+    /// To be set before it is waited for.
+    fn default() -> Self {
+        Self::new(Instant::now())
+    }
+}
+
 impl Timer {
     /// A timer for `deadline`.
     pub(super) fn new(deadline: Instant) -> Self {
-        Self { sleep: Box::pin(tokio::time::sleep_until(deadline)), deadline, limit: None }
+        Self { sleep: None, deadline, limit: None }
     }
 
     /// From now on no deadline lies beyond `limit`.
@@ -39,19 +47,20 @@ impl Timer {
     pub(super) fn set(&mut self, from: Instant, after: Duration) {
         let deadline = from + after;
         self.deadline = self.limit.map_or(deadline, |limit| limit.min(deadline));
-        if self.deadline < self.sleep.deadline() {
-            self.sleep.as_mut().reset(self.deadline);
+        if let Some(sleep) = self.sleep.as_mut().filter(|sleep| self.deadline < sleep.deadline()) {
+            sleep.as_mut().reset(self.deadline);
         }
     }
 
     /// Ready once the deadline has passed.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.deadline)));
         loop {
-            ready!(self.sleep.as_mut().poll(cx));
+            ready!(sleep.as_mut().poll(cx));
             if Instant::now() >= self.deadline {
                 return Poll::Ready(());
             }
-            self.sleep.as_mut().reset(self.deadline);
+            sleep.as_mut().reset(self.deadline);
         }
     }
 }

@@ -76,8 +76,8 @@ pub(in crate::proxy::http) async fn serve(
 /// One request.
 async fn serve_stream(worker: Rc<Worker>, stream: Stream, caller: Caller, terms: Terms) {
     let is_too_large = stream.is_too_large();
-    let timer = Timer::new(Instant::now() + terms.idle);
-    let mut connection = http::Connection::new(worker, stream::Stream::H2(stream), Input::default(), timer, caller, terms);
+    let parts = worker.http().take_parts();
+    let mut connection = http::Connection::new(worker, stream::Stream::H2(stream), Input::default(), parts, caller, terms);
     let next = match is_too_large {
         true => connection.answer(&Err(NoRequest::Bad(Fault::HeadTooLarge))).await,
         false => connection.serve_request().await,

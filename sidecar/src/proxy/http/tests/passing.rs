@@ -3,7 +3,6 @@
 use super::*;
 use crate::proxy::http::buffer::Input;
 use crate::proxy::http::outbox::KEPT;
-use crate::proxy::http::timer::Timer;
 use crate::proxy::http::{Connection, Next, Terms};
 
 #[test]
@@ -279,7 +278,7 @@ fn a_connection_that_waits_keeps_room_for_a_head_and_no_more() {
             proxy.worker.clone(),
             from_proxy.into(),
             Input::default(),
-            Timer::new(tokio::time::Instant::now() + terms.idle),
+            proxy.worker.http().take_parts(),
             Caller { port: proxy.address.port(), peer, destination: proxy.address },
             terms,
         );
