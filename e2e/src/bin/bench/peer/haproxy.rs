@@ -23,7 +23,7 @@ pub(super) fn command(programs: &Programs, setup: Setup, port: u16, backends: &[
 
 fn config(setup: Setup, port: u16, bind: &str, backends: &[u16]) -> String {
     let mode = match setup.downstream {
-        Downstream::Tcp => "mode tcp\n  option splice-auto",
+        Downstream::Tcp => "mode tcp\n  option splice-request\n  option splice-response",
         _ => "mode http\n  option http-keep-alive\n  http-reuse always",
     };
     let proto = match setup.upstream {
