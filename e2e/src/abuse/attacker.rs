@@ -9,8 +9,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// The pause before a flood comes back on a new connection.
-const BACK: Duration = Duration::from_millis(10);
+/// The pause before a flood comes back on a new connection: a round trip or two, and whatever the attacker does about a refusal.
+const BACK: Duration = Duration::from_millis(100);
 /// The pause between two bytes of a slow client.
 const SLOWLY: Duration = Duration::from_millis(200);
 

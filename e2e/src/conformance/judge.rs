@@ -5,6 +5,10 @@ use crate::cases::{Case, Kind, Verdict};
 use crate::stand::recorder::{End, Seen};
 use crate::stand::request::{contains, dechunk, find, head_length, status};
 
+/// Types of TLS records.
+const HANDSHAKE: u8 = 22;
+const ALERT: u8 = 21;
+
 /// What is wrong, for people.
 type Judgement = Result<(), String>;
 
@@ -25,7 +29,12 @@ fn judge_head(case: &Case, observed: &Observed) -> Judgement {
         let seen: Vec<u8> = observed.upstream.iter().flat_map(|seen| seen.bytes.clone()).collect();
         return ensure(seen.starts_with(&case.sees), || format!("upstream saw {:?}; {}", observed.upstream, heard(observed)));
     };
-    refused(observed, *status, fault)?;
+    // Who begins TLS is told so in its own words (RFC 8446, section 6), not in HTTP's.
+    let is_told = match case.send.first() {
+        Some(&HANDSHAKE) => ensure(observed.heard.bytes.first() == Some(&ALERT) && observed.heard.ended, || heard(observed)),
+        _ => refused(observed, *status, fault),
+    };
+    is_told?;
     ensure(observed.upstream.is_empty(), || format!("bytes went upstream: {:?}", observed.upstream))
 }
 

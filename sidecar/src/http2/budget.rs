@@ -28,7 +28,7 @@ pub(super) enum Cost {
 const KINDS: usize = 8;
 
 /// For each cost: how many at once, and how many more each second.
-const RATES: [(u32, u32); KINDS] = [(500, 100), (100, 10), (200, 20), (50, 2), (100, 10), (300, 20), (1000, 200), (1000, 200)];
+const RATES: [(u32, u32); KINDS] = [(200, 100), (100, 10), (200, 20), (50, 2), (100, 10), (300, 20), (1000, 200), (1000, 200)];
 /// Causes: what a frame of data or a new stream adds.
 const PER_DATA: [(Cost, u32); 2] = [(Cost::Window, 4), (Cost::Ping, 1)];
 const PER_STREAM: [(Cost, u32); 2] = [(Cost::Window, 4), (Cost::Priority, 2)];

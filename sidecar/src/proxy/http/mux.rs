@@ -301,10 +301,11 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Shared {
-    /// Whether another stream may be opened.
+    /// Whether another stream may be opened, and its head would go out soon: where as much as may wait is waiting, the peer
+    /// may have stopped reading.
     fn has_room(&self) -> bool {
         let state = self.0.borrow();
-        !state.over && state.engine.may_open().is_ok()
+        !state.over && state.engine.may_open().is_ok() && state.engine.pending().len() < HIGH_WATER
     }
 
     /// Whether a stream is under way, on the wire or here.
