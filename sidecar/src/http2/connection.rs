@@ -14,6 +14,8 @@ use std::time::Instant;
 
 /// Buffers that are larger than this are given back when there is no stream.
 const KEPT: usize = 4096;
+/// As much as this may have been written and still be held: what is moved to forget it, is paid for by what was written.
+const WRITTEN: usize = 32 * 1024;
 
 /// One HTTP/2 connection. Stop calling [`Connection::advance`] while over 64 KiB are pending: what is queued in answer
 /// to the peer's frames stays bounded that way.
@@ -246,6 +248,11 @@ impl Connection {
                     self.out = Vec::new();
                 }
             }
+        } else if self.written >= WRITTEN.max(self.pending().len()) {
+            // The peer may never be quick enough for all to be written at once.
+            self.out.drain(..self.written);
+            self.last_data = self.last_data.and_then(|(id, at)| Some((id, at.checked_sub(self.written)?)));
+            self.written = 0;
         }
     }
 

@@ -166,6 +166,28 @@ fn a_stream_that_is_forgotten_stays_closed() {
     assert_eq!(again.map_err(|fatal| fatal.reason), Err(Reason::StreamId));
 }
 
+#[test]
+fn what_a_reader_has_taken_that_is_always_behind_is_forgotten() {
+    let mut end = End::server();
+    end.read(&frame(HEADERS, WHOLE | END, 1, &block(&GET))).expect("a stream");
+    end.connection.send_head(StreamId(1), b"HTTP/1.1 200 OK\r\n\r\n", false);
+    end.written();
+    let mut sent = Vec::new();
+    for count in 0..1_000_u32 {
+        let update = |stream| frame(WINDOW, 0, stream, &10_000_u32.to_be_bytes());
+        end.read(&[update(0), update(1)].concat()).expect("more may be sent");
+        assert_eq!(end.connection.send_data(StreamId(1), &[count as u8; 10_000], false), 10_000);
+        let taken = end.connection.pending().len().saturating_sub(12_000);
+        sent.extend_from_slice(&end.connection.pending()[..taken]);
+        end.connection.sent(taken);
+        assert!(end.connection.held() < 100_000, "{} bytes after {count} rounds", end.connection.held());
+    }
+    end.connection.send_data(StreamId(1), &[], true);
+    sent.extend_from_slice(end.connection.pending());
+    let pieces = (0..1_000_u32).flat_map(|count| frame(DATA, if count == 999 { END } else { 0 }, 1, &[count as u8; 10_000]));
+    assert!(sent.into_iter().eq(pieces), "nothing is lost, and the last frame is the end");
+}
+
 proptest! {
     #[test]
     fn any_frames_are_read_by_a_server(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {

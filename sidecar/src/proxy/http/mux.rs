@@ -19,6 +19,8 @@ use tokio::io::ReadBuf;
 /// While more than this waits to be written, streams write nothing more and the socket isn't read: whatever a peer asks for, its
 /// answers are bounded.
 const HIGH_WATER: usize = 64 * 1024;
+/// A stream that waits for more keeps no larger buffer.
+const KEPT: usize = 4096;
 
 /// What the streams of a connection and its driver share.
 pub(super) struct Shared(RefCell<State>);
@@ -90,6 +92,27 @@ impl Slot {
         // A reset after the end takes nothing from what has come.
         self.end = self.end.or(Some(end));
         self.wake();
+    }
+
+    /// Adds what has come. What was read before is forgotten once it is as much as what wasn't: a window bounds that.
+    fn receive(&mut self, bytes: &[u8]) {
+        if self.read >= self.unread().len() {
+            self.received.drain(..self.read);
+            self.read = 0;
+        }
+        self.received.extend_from_slice(bytes);
+    }
+
+    /// So many bytes have been read.
+    fn consume(&mut self, count: usize) {
+        self.read += count;
+        if self.read == self.received.len() {
+            self.read = 0;
+            self.received.clear();
+            if self.received.capacity() > KEPT {
+                self.received = Vec::new();
+            }
+        }
     }
 
     fn unread(&self) -> Range<usize> {
@@ -164,11 +187,7 @@ impl Stream {
         buf.put_slice(&slot.received[unread.start..unread.start + count]);
         let of_head = slot.head.min(count);
         slot.head -= of_head;
-        slot.read += count;
-        if slot.read == slot.received.len() {
-            slot.received.clear();
-            slot.read = 0;
-        }
+        slot.consume(count);
         if count > of_head {
             state.engine.release(id, count - of_head);
             if !state.engine.pending().is_empty() {

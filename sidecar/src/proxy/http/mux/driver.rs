@@ -11,6 +11,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+#[cfg(test)]
+mod tests;
+
 /// Bytes that are read, and thrown away, after the last word.
 const LINGER: usize = 1 << 20;
 
@@ -42,12 +45,14 @@ impl Driver {
     /// Goes on until the connection is over. `accepted` is called with each stream that the peer opens.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, buffers: &Buffers, accepted: &mut impl FnMut(Stream)) -> Poll<Over> {
         loop {
-            self.take(cx, buffers, accepted);
+            let is_all = self.take(cx, buffers, accepted);
             let flushed = self.flush(cx);
             match flushed {
                 Poll::Ready(Ok(())) if let Some(over) = self.is_over() => return Poll::Ready(over),
                 Poll::Ready(Err(_)) => return Poll::Ready(Over::Gone),
                 Poll::Pending if self.fault.is_some() || self.is_clogged() => return Poll::Pending,
+                // Nobody tells of what has been read before.
+                _ if !is_all => continue,
                 _ => {}
             }
             match ready!(self.input.poll_fill(cx, &mut self.socket, buffers)) {
@@ -83,18 +88,22 @@ impl Driver {
         self.input.clear(buffers);
     }
 
-    /// Takes what has been read, frame by frame.
-    fn take(&mut self, cx: &Context<'_>, buffers: &Buffers, accepted: &mut impl FnMut(Stream)) {
+    /// Takes what has been read, frame by frame; whether that was all, rather than as much as may be answered for now.
+    fn take(&mut self, cx: &Context<'_>, buffers: &Buffers, accepted: &mut impl FnMut(Stream)) -> bool {
         let state = &mut *self.shared.0.borrow_mut();
         let _: Poll<()> = park(&mut state.driver, cx);
         let now = Instant::now();
         while self.fault.is_none() && !self.input.is_empty() && state.engine.pending().len() <= HIGH_WATER {
             let step = match state.engine.advance(self.input.bytes(), now) {
-                Ok(step) if step.event == Event::More => return self.input.consume(step.consumed, buffers),
+                Ok(step) if step.event == Event::More => {
+                    self.input.consume(step.consumed, buffers);
+                    return true;
+                }
                 Ok(step) => step,
                 Err(Fatal { reason, .. }) => {
                     self.fault = Some(reason);
-                    return state.end_all(End::Broken);
+                    state.end_all(End::Broken);
+                    return true;
                 }
             };
             if let Some(opened) = state.take(&step.event, self.input.bytes()) {
@@ -102,6 +111,7 @@ impl Driver {
             }
             self.input.consume(step.consumed, buffers);
         }
+        self.fault.is_some() || self.input.is_empty()
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -189,7 +199,7 @@ impl State {
             None if self.accepts => (self.slots.entry(stream).or_default(), true),
             None => return None,
         };
-        slot.received.extend_from_slice(text);
+        slot.receive(text);
         slot.head += text.len();
         if end {
             slot.has_no_body = true;
@@ -202,7 +212,7 @@ impl State {
 
     fn take_data(&mut self, stream: StreamId, data: &[u8], end: bool) {
         let Some(slot) = self.slots.get_mut(&stream) else { return self.engine.release(stream, data.len()) };
-        slot.received.extend_from_slice(data);
+        slot.receive(data);
         if end {
             slot.end(End::Whole);
         } else {
