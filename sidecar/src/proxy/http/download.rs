@@ -106,7 +106,8 @@ impl Download {
                 Err(error) if error.kind() == ErrorKind::InvalidData => {
                     return Poll::Ready(Err(DownloadError::Answer(Fault::Http2)));
                 }
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted && !self.heard => {
+                // Only HTTP/2 can say so; a socket may have such an error too.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted && !self.heard && ends.upstream.frames_bodies() => {
                     return Poll::Ready(Err(DownloadError::Unprocessed));
                 }
                 Ok(0) | Err(_) => return Poll::Ready(Err(DownloadError::Upstream { silent: !self.heard })),

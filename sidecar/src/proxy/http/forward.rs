@@ -102,6 +102,10 @@ impl Connection {
                 };
             }
             let Some(stale) = record.take_chosen() else { return Ok(Next::Abort) };
+            // What has been kept of a body has no framing: it is for HTTP/2 alone, whatever the next endpoint would choose.
+            if upstream.stream.frames_bodies() && request.body != Framing::None {
+                self.wanted = Wanted::Http2;
+            }
             // Its place, too, is the next one's.
             drop(upstream);
             self.up.rewind();
@@ -112,7 +116,7 @@ impl Connection {
             };
             (chosen, upstream) = match established {
                 Ok(established) => established,
-                Err(unreached) => return self.refuse_unreached(record, unreached, request, &mut Upload::none()),
+                Err(unreached) => return self.refuse_unreached(record, unreached, request, &mut upload),
             };
         }
     }

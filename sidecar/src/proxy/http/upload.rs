@@ -40,11 +40,6 @@ impl Upload {
         Self { body: Relay::new(on(from_framed), on(to_framed)) }
     }
 
-    /// A request without a body.
-    pub(super) fn none() -> Self {
-        Self { body: Relay::new(Framing::None, Framing::None) }
-    }
-
     /// Whether the client's part of it has been read to its end.
     pub(super) fn is_read(&self) -> bool {
         self.body.is_done()

@@ -203,6 +203,25 @@ fn a_reset_that_says_nothing_of_the_kind_is_no_reason_to_post_twice() {
     });
 }
 
+/// Else the rest of the body would be read as its next request.
+#[test]
+fn a_client_that_owes_the_rest_of_a_body_is_not_kept_when_the_request_is_turned_away_again() {
+    run(async || {
+        let server = Endpoint2::start().await;
+        let front = Front::start(&[server.address()], UpstreamProtocol::Http2).await;
+        let mut client = front.client_of_http1().await;
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nab").await;
+        let mut connection = server.accept(10).await;
+        for _ in 0..2 {
+            let (_request, mut respond) = next(&mut connection).await;
+            respond.send_reset(Reason::REFUSED_STREAM);
+        }
+        go_on(connection);
+        let answer = client.expect_status(502).await;
+        assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    });
+}
+
 #[test]
 fn an_endpoint_that_takes_one_stream_at_a_time_gets_a_second_connection() {
     run(async || {
