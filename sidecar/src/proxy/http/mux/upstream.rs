@@ -72,12 +72,19 @@ struct Ways {
     turn: Arc<Mutex<()>>,
 }
 
+impl Ways {
+    /// Whether there is a connection, or somebody who wants to make one.
+    fn are_in_use(&self) -> bool {
+        !self.open.is_empty() || Arc::strong_count(&self.turn) > 1
+    }
+}
+
 impl Pool {
     /// A stream of a connection that has room, if there is one; else the right to wait for one's turn to make another.
     fn find(&self, member: &Arc<Member>, whose: Option<Addresses>) -> Result<Stream, Arc<Mutex<()>>> {
         let mut pool = self.0.borrow_mut();
         if !pool.contains_key(&key(member, whose)) {
-            pool.retain(|_, ways| !ways.member.is_gone() || !ways.open.is_empty());
+            pool.retain(|(_, whose), ways| ways.are_in_use() || whose.is_none() && !ways.member.is_gone());
         }
         let ways = pool.entry(key(member, whose)).or_insert_with(|| Ways {
             member: member.clone(),
@@ -99,7 +106,7 @@ impl Pool {
         let mut pool = self.0.borrow_mut();
         let Some(ways) = pool.get_mut(&key(member, whose)) else { return };
         ways.open.retain(|open| !Rc::ptr_eq(open, shared));
-        if ways.open.is_empty() && Arc::strong_count(&ways.turn) == 1 {
+        if !ways.are_in_use() {
             pool.remove(&key(member, whose));
         }
     }
@@ -136,8 +143,8 @@ pub(in crate::proxy::http) async fn reach(
         Ok(stream) => return Ok(Way::Stream(stream)),
         Err(turn) => turn,
     };
-    let alone = wanted == Wanted::Either && pool.has_chosen_http1((chosen.member(), whose));
-    let _turn = match alone {
+    let is_alone = || wanted == Wanted::Either && pool.has_chosen_http1((chosen.member(), whose));
+    let held = match is_alone() {
         true => None,
         false => {
             let limit = Duration::from_millis(attempts.pool().policy().connect_timeout_ms);
@@ -146,6 +153,10 @@ pub(in crate::proxy::http) async fn reach(
     };
     if let Ok(stream) = pool.find(chosen.member(), whose) {
         return Ok(Way::Stream(stream));
+    }
+    if is_alone() {
+        // Known since it waits: the others needn't connect one after the other.
+        drop(held);
     }
     let socket = attempts.connect(worker, chosen, offer).await?;
     if wanted == Wanted::Either {
@@ -201,4 +212,30 @@ async fn drive(
         tracing::debug!(endpoint = member.label(), reason = reason.as_str(), "HTTP/2 connection ended");
     }
     driver.farewell(over, &worker.http().buffers, FAREWELL).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::fixture::Fixture;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    #[test]
+    fn what_is_known_of_one_client_alone_is_forgotten_with_it() {
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let fixture = Fixture::new(crate::control::tests::policy(), &[at(1)]);
+        let entry = fixture.pool();
+        let member = entry.members().next().expect("a member");
+        let pool = Pool::default();
+        let first = pool.find(member, Some(Addresses { source: at(999), destination: at(2) }));
+        for port in 1_000..2_000 {
+            let whose = Some(Addresses { source: at(port), destination: at(2) });
+            assert!(pool.find(member, whose).is_err(), "there is no connection");
+            pool.note_choice((member, whose), true);
+        }
+        assert!(pool.find(member, None).is_err());
+        assert!(pool.0.borrow().len() <= 3, "{} are known", pool.0.borrow().len());
+        assert!(pool.0.borrow().keys().any(|(_, whose)| whose.is_some_and(|whose| whose.source == at(999))), "it is at work");
+        drop(first);
+    }
 }
