@@ -85,7 +85,6 @@ pub(super) struct Head {
 struct Same {
     shape: Shape,
     end: bool,
-    changes: u32,
     summary: Summary,
 }
 
@@ -132,19 +131,19 @@ impl Head {
         self.same = None;
     }
 
-    /// What was read last, if this block is the same, and the table that it was read with.
-    pub(super) fn find_same(&self, block: &[u8], (shape, end): (Shape, bool), changes: u32) -> Option<Summary> {
+    /// What was read last, if this block is the same. The table is, too: what changes it is a block, which isn't remembered.
+    pub(super) fn find_same(&self, block: &[u8], (shape, end): (Shape, bool)) -> Option<Summary> {
         let same = self.same?;
-        let fits = same.shape == shape && same.end == end && same.changes == changes && self.block == block;
+        let fits = same.shape == shape && same.end == end && self.block == block;
         fits.then_some(same.summary)
     }
 
-    /// Notes what the text was read from.
-    pub(super) fn remember(&mut self, block: &[u8], end: bool, changes: u32, summary: Summary) {
+    /// Notes what the text was read from: a block that left the table as it was.
+    pub(super) fn remember(&mut self, block: &[u8], end: bool, summary: Summary) {
         if block.len() <= LONGEST_BLOCK {
             self.block.clear();
             self.block.extend_from_slice(block);
-            self.same = Some(Same { shape: self.shape, end, changes, summary });
+            self.same = Some(Same { shape: self.shape, end, summary });
         }
     }
 

@@ -34,7 +34,7 @@ impl Decoder {
         (shape, end): (Shape, bool),
         head: &mut Head,
     ) -> Result<Result<Summary, Unfit>, Malformed> {
-        if let Some(summary) = head.find_same(block, (shape, end), self.changes) {
+        if let Some(summary) = head.find_same(block, (shape, end)) {
             return Ok(Ok(summary));
         }
         let changes = self.changes;
@@ -42,7 +42,7 @@ impl Decoder {
         self.decode(block, head)?;
         let finished = head.finish(end);
         if let (true, Ok(summary)) = (changes == self.changes, finished) {
-            head.remember(block, end, changes, summary);
+            head.remember(block, end, summary);
         }
         Ok(finished)
     }

@@ -39,6 +39,16 @@ fn data_goes_out_in_frames_within_both_windows() {
 }
 
 #[test]
+fn the_last_frame_of_data_alone_ends_its_stream() {
+    let mut end = End::server();
+    end.read(&asked(1)).expect("a stream");
+    end.connection.send_head(StreamId(1), ANSWER, false);
+    assert_eq!(end.connection.send_data(StreamId(1), &[7; 40_000], true), 40_000);
+    let frames: Vec<_> = end.written().iter().map(|f| (f.0, f.1, f.3.len())).collect();
+    assert_eq!(frames[1..], [(DATA, 0, 16_384), (DATA, 0, 16_384), (DATA, END, 7_232)]);
+}
+
+#[test]
 fn an_end_needs_no_window() {
     let mut end = End::server();
     end.read(&[frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]), asked(1)].concat()).expect("a stream");

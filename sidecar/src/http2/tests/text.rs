@@ -169,6 +169,10 @@ fn the_same_block_is_read_anew_when_it_means_something_else() {
     assert_eq!([read(&named, true), read(&named, true)], [text('2'), text('2')]);
     assert!(read(&named, false).contains("chunked"));
     assert_eq!(read(&named, true), text('2'));
+    // A block that changes the table means something else the next time.
+    let both = [named.as_slice(), &[0x40, 1, b'x', 1, b'3']].concat();
+    let lines = |first| format!("GET / HTTP/1.1\r\nHost: a\r\nx: {first}\r\nx: 3\r\n\r\n");
+    assert_eq!([read(&both, true), read(&both, true)], [lines('2'), lines('3')]);
 }
 
 #[test]
