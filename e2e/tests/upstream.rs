@@ -351,3 +351,20 @@ fn a_server_that_never_reads_holds_up_its_own_request_alone_and_no_memory() {
     assert!(after < before + 8 * 1024, "{before} KiB became {after} KiB under a body that nobody took");
     scene.is_well_again("a server that never reads");
 }
+
+/// That the proxy asks at times, and waits 30 s at most for what isn't acknowledged, is one decision; see `watch_for_silence`.
+#[test]
+fn a_shared_connection_whose_server_falls_silent_is_noticed() {
+    let scene = Scene::with(
+        1,
+        |server| {
+            server.open(&[])?;
+            let stream = server.whole_request()?;
+            anyhow::ensure!(server.is_watched()?, "nobody asks");
+            server.answer(stream)
+        },
+        "  retry: {maxRetries: 0, retryOn: []}\n",
+    );
+    let heard = scene.ask(GET);
+    assert_eq!(heard.status(), 200, "{}", heard.bytes.escape_ascii());
+}

@@ -16,7 +16,9 @@ const IPPROTO_TCP: u8 = 6;
 const LISTENING: u8 = 10;
 /// Header, fixed fields and the socket's identity (`struct inet_diag_msg` of linux/inet_diag.h).
 const STATE_AT: usize = 17;
+const TIMER_AT: usize = 18;
 const RQUEUE_AT: usize = 72;
+const KEEPALIVE: u8 = 2;
 
 /// A question to the kernel that can be asked again and again.
 pub struct Diag(Socket);
@@ -40,8 +42,28 @@ impl Diag {
         Ok(())
     }
 
+    /// Waits until the kernel asks the other end of this loopback connection's silence at times: whether it comes to that.
+    pub fn is_kept_alive(&mut self, stream: &TcpStream) -> Result<bool> {
+        let (near, far) = (stream.local_addr()?, stream.peer_addr()?);
+        let deadline = Instant::now() + PATIENCE;
+        // While bytes wait to be acknowledged, which is soon over here, another timer runs.
+        while Instant::now() < deadline {
+            if self.socket(far, near)?.is_some_and(|answer| answer[TIMER_AT] == KEEPALIVE) {
+                return Ok(true);
+            }
+            std::thread::yield_now();
+        }
+        Ok(false)
+    }
+
     /// The unread bytes of the socket that is bound to `near` and connected to `far`; 0 if there is none.
     fn unread(&mut self, near: SocketAddr, far: SocketAddr) -> Result<u32> {
+        let Some(answer) = self.socket(near, far)? else { return Ok(0) };
+        Ok(answer[RQUEUE_AT..RQUEUE_AT + 4].try_into().map_or(0, u32::from_ne_bytes))
+    }
+
+    /// What the kernel says of the socket that is bound to `near` and connected to `far`, if there is one.
+    fn socket(&mut self, near: SocketAddr, far: SocketAddr) -> Result<Option<[u8; 1024]>> {
         let (SocketAddr::V4(near), SocketAddr::V4(far)) = (near, far) else { bail!("only IPv4 is asked for here") };
         let mut ask = Vec::with_capacity(72);
         ask.extend(72u32.to_ne_bytes()); // the length, then type, flags (a request), sequence, sender
@@ -63,9 +85,9 @@ impl Diag {
         let length = self.0.read(&mut answer)?;
         // An error message is shorter: no such socket.
         if length < RQUEUE_AT + 4 || answer[STATE_AT] == LISTENING {
-            return Ok(0);
+            return Ok(None);
         }
-        Ok(answer[RQUEUE_AT..RQUEUE_AT + 4].try_into().map_or(0, u32::from_ne_bytes))
+        Ok(Some(answer))
     }
 }
 
@@ -73,6 +95,18 @@ impl Diag {
 mod tests {
     use super::*;
     use std::net::TcpListener;
+
+    #[test]
+    fn a_socket_is_kept_alive_once_it_is_told_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let near = TcpStream::connect(listener.local_addr().expect("an address")).expect("connects");
+        let (far, peer) = listener.accept().expect("accepts");
+        let mut diag = Diag::new().expect("netlink");
+        let local = far.local_addr().expect("an address");
+        assert_ne!(diag.socket(local, peer).expect("answers").expect("a socket")[TIMER_AT], KEEPALIVE);
+        socket2::SockRef::from(&far).set_keepalive(true).expect("an option");
+        assert!(diag.is_kept_alive(&near).expect("answers"));
+    }
 
     #[test]
     fn the_kernel_says_what_the_other_end_has_not_read() {

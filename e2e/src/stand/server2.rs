@@ -1,5 +1,6 @@
 //! An HTTP/2 backend that does what a script says, frame by frame, on its first connections, and serves well on all others.
 
+use super::diag::Diag;
 use super::frames::{self, END_STREAM, Frame, frame, headers, kind, read_frame, read_preface, settings};
 use super::process::local;
 use anyhow::Result;
@@ -91,6 +92,11 @@ impl Conversation {
     pub fn open(&mut self, own: &[(u16, u32)]) -> Result<()> {
         read_preface(&self.stream)?;
         self.write(&settings(own))
+    }
+
+    /// Whether the proxy would notice that we are gone without a word.
+    pub fn is_watched(&self) -> Result<bool> {
+        Diag::new()?.is_kept_alive(&self.stream)
     }
 
     /// Any bytes.

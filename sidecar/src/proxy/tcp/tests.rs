@@ -317,3 +317,14 @@ fn a_reset_in_the_midst_of_bulk_is_the_end_of_it() {
         assert_eq!((end, worker.pipes().count().0), (Err(Flag::UpstreamReset), 0));
     });
 }
+
+/// What the kernel is asked for; that it does so takes half a minute without a network.
+#[tokio::test]
+async fn a_watched_socket_neither_waits_for_words_nor_for_acknowledgements_for_long() {
+    let (near, _far) = pair().await;
+    let near = Stream::Plain(near);
+    watch_for_silence(&near);
+    let socket = SockRef::from(near.socket().expect("a socket"));
+    assert!(socket.keepalive().expect("an option"));
+    assert_eq!(socket.tcp_user_timeout().expect("an option"), Some(Duration::from_secs(30)));
+}
