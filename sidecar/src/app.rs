@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::runtime::RuntimeMetrics;
 use tokio::sync::mpsc;
 
 /// How to run.
@@ -147,7 +148,7 @@ pub async fn start(config: Config) -> Result<Bound, StartError> {
     let registry = Arc::new(Registry::new(workers));
     let lifecycle = Arc::new(Lifecycle::default());
     let shared = Shared { table: table.clone(), lifecycle: lifecycle.clone(), access_log, pod_ip };
-    let ports = start_workers(workers, &shared, &mut rng)?;
+    let (ports, runtimes) = start_workers(workers, &shared, &mut rng)?;
     let (addresses, waits_for) = match &source {
         Source::Files(_) => (Mode::Embedded, String::new()),
         Source::Feed(settings) => (settings.addresses, format!("the operator at {}", settings.uri)),
@@ -167,7 +168,7 @@ pub async fn start(config: Config) -> Result<Bound, StartError> {
         }
         Source::Feed(settings) => Plane::Feed(Box::new(Follower::new(*settings, control, status.clone(), rng.next_u64()))),
     };
-    let exporter = Exporter::new(Sources { table: table.clone(), registry, status: status.clone(), tls: tls.clone() });
+    let exporter = Exporter::new(Sources { table: table.clone(), registry, status: status.clone(), tls: tls.clone(), runtimes });
     Ok(Bound {
         admin: admin.1,
         metrics: metrics.1,
@@ -183,17 +184,17 @@ pub async fn start(config: Config) -> Result<Bound, StartError> {
     })
 }
 
-fn start_workers(count: usize, shared: &Shared, rng: &mut SmallRng) -> Result<Ports, StartError> {
-    let mut commands = Vec::with_capacity(count);
+fn start_workers(count: usize, shared: &Shared, rng: &mut SmallRng) -> Result<(Ports, Vec<RuntimeMetrics>), StartError> {
+    let (mut commands, mut runtimes) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for index in 0..count {
         let (sender, receiver) = mpsc::unbounded_channel::<listen::Command>();
-        worker::spawn(index, shared.clone(), rng.next_u64(), receiver).map_err(StartError::Worker)?;
+        runtimes.push(worker::spawn(index, shared.clone(), rng.next_u64(), receiver).map_err(StartError::Worker)?);
         commands.push(sender);
     }
     // Without a /proc nothing is known, and the usual limit is assumed.
     let connections = listen::count_slots(&std::fs::read_to_string("/proc/self/limits").unwrap_or_default());
     tracing::debug!(connections, "the most client connections, by the limit on open files");
-    Ok(Ports::new(commands, connections))
+    Ok((Ports::new(commands, connections), runtimes))
 }
 
 async fn bind(flag: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -15,7 +15,7 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::runtime::{LocalOptions, LocalRuntime};
+use tokio::runtime::{LocalOptions, LocalRuntime, RuntimeMetrics};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::AbortHandle;
 
@@ -117,24 +117,29 @@ impl Worker {
     }
 }
 
-/// Starts the thread and waits until it can serve; it ends when the sender of `commands` is dropped.
-pub(crate) fn spawn(index: usize, shared: Shared, seed: u64, commands: UnboundedReceiver<Command>) -> io::Result<()> {
-    let build = || tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+/// Starts the thread and waits until it can serve; it ends when the sender of `commands` is dropped. What its runtime says of
+/// itself.
+pub(crate) fn spawn(index: usize, shared: Shared, seed: u64, commands: UnboundedReceiver<Command>) -> io::Result<RuntimeMetrics> {
+    let build = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+        let metrics = runtime.handle().metrics();
+        Ok((runtime, metrics))
+    };
     let run = move |runtime: LocalRuntime| runtime.block_on(serve(Rc::new(Worker::new(index, shared, seed)), commands));
     start_thread(format!("worker-{index}"), build, run)
 }
 
-/// Builds something in a new thread and runs it there. That it cannot be built is this call's error: a thread that dies
-/// unnoticed would leave sockets behind that nobody accepts on.
-fn start_thread<T>(
+/// Builds something in a new thread and runs it there; what is built beside it comes back. That it cannot be built is this
+/// call's error: a thread that dies unnoticed would leave sockets behind that nobody accepts on.
+fn start_thread<T, S: Send + 'static>(
     name: String,
-    build: impl FnOnce() -> io::Result<T> + Send + 'static,
+    build: impl FnOnce() -> io::Result<(T, S)> + Send + 'static,
     run: impl FnOnce(T) + Send + 'static,
-) -> io::Result<()> {
+) -> io::Result<S> {
     let (told, ready) = std::sync::mpsc::sync_channel(1);
     std::thread::Builder::new().name(name).spawn(move || match build() {
-        Ok(built) => {
-            let _ = told.send(Ok(()));
+        Ok((built, beside)) => {
+            let _ = told.send(Ok(beside));
             run(built);
         }
         Err(error) => drop(told.send(Err(error))),
@@ -190,10 +195,10 @@ mod tests {
 
     #[test]
     fn a_worker_that_finds_no_resources_is_an_error_of_the_start() {
-        let none = || Err::<(), _>(io::ErrorKind::OutOfMemory.into());
+        let none = || Err::<((), ()), _>(io::ErrorKind::OutOfMemory.into());
         let started = start_thread("worker".into(), none, |()| unreachable!("nothing was built"));
         assert_eq!(started.map_err(|error| error.kind()), Err(io::ErrorKind::OutOfMemory));
-        start_thread("worker".into(), || Ok(()), |()| {}).expect("starts");
+        assert_eq!(start_thread("worker".into(), || Ok(((), 7)), |()| {}).expect("starts"), 7);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use prometheus_client::metrics::MetricType;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::runtime::RuntimeMetrics;
 
 /// The most endpoints of a pool that a scrape shows the state of.
 const MAX_SHOWN: usize = 1_000;
@@ -32,6 +33,8 @@ pub(crate) struct Sources {
     pub(crate) registry: Arc<Registry>,
     pub(crate) status: Arc<Status>,
     pub(crate) tls: Arc<Files>,
+    /// One for each worker.
+    pub(crate) runtimes: Vec<RuntimeMetrics>,
 }
 
 impl fmt::Debug for Sources {
@@ -242,6 +245,12 @@ impl Sources {
         for pool in self.table.load().pools().values() {
             let labels = [("pool", pool.label())];
             family.encode_family(&labels)?.encode_gauge(&pool.revision())?;
+        }
+        let help = "Tasks alive now: a few for each listener, connection, UDP session and stream of HTTP/2";
+        let mut family = encoder.encode_descriptor("evenkeel_tasks", help, None, MetricType::Gauge)?;
+        for (worker, runtime) in self.runtimes.iter().enumerate() {
+            let labels = [("worker", worker.to_string())];
+            family.encode_family(&labels)?.encode_gauge(&(runtime.num_alive_tasks() as u64))?;
         }
         let help = "Always 1; the labels say which build runs";
         let mut family = encoder.encode_descriptor("evenkeel_build_info", help, None, MetricType::Gauge)?;

@@ -168,6 +168,7 @@ impl Stand {
             registry: self.registry.clone(),
             status: Arc::new(Status::new(String::new())),
             tls: Arc::default(),
+            runtimes: Vec::new(),
         };
         let page = Exporter::new(sources).page().expect("a page");
         page.lines().filter_map(|line| line.strip_prefix(head)).map(Into::into).collect()
