@@ -9,6 +9,7 @@ DENY := $(EVENKEEL_CACHE)/bin/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 FUZZ_VERSION := 0.13.2
 FUZZ := $(EVENKEEL_CACHE)/bin/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
 SECONDS ?= 60
+MINUTES ?= 20
 LOAD := release --bin evenkeel-sidecar --bin echo
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 # The sidecar as the image has it: static, and alone, so that it shares no features with other programs.
@@ -16,7 +17,7 @@ STATIC := $(shell uname -m)-unknown-linux-gnu
 SIDECAR := $(BUILT)/$(STATIC)/release/evenkeel-sidecar
 BUILD_SIDECAR := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(STATIC) -p evenkeel-sidecar
 
-.PHONY: protocols abuse clients h2spec conformance help deps check fmt lint test unit deny drift pure sim sim-check crds demo cluster cluster-down e2e bench bench-core bench-instructions model fuzz
+.PHONY: protocols abuse soak clients h2spec conformance help deps check fmt lint test unit deny drift pure sim sim-check crds demo cluster cluster-down e2e bench bench-core bench-instructions model fuzz
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -121,6 +122,11 @@ clients: ## real clients through the sidecar: curl, WebSocket, psql, redis-cli, 
 abuse: ## floods and slow clients: what a well-behaved client notices, beside as many idle connections (about 12 minutes)
 	cargo build --locked --$(LOAD) --bin abuse
 	$(BUILT)/release/abuse --folder $(BUILT)/abuse
+
+soak: ## 20 minutes of load and faults (MINUTES=…): memory, descriptors and tasks stay flat, into target/soak/summary.json
+	@e2e/cluster/deps base
+	cargo build --locked --$(LOAD) --bin soak
+	$(BUILT)/release/soak --minutes $(MINUTES) --folder $(BUILT)/soak
 
 h2spec: ## the HTTP/2 conformance suite against the sidecar
 	@e2e/cluster/deps protocols

@@ -8,4 +8,5 @@ pub mod echo;
 #[cfg(feature = "cluster")]
 pub mod harness;
 pub mod scrape;
+pub mod soak;
 pub mod stand;
