@@ -18,7 +18,7 @@ pub(crate) mod udp;
 use crate::listen::{Slot, Slots};
 use crate::proxy::turned_away::Caller;
 use crate::proxy_protocol::Addresses;
-use crate::stream::Stream;
+use crate::stream::{Stream, reset};
 use crate::table::PoolEntry;
 use crate::tls::{self, Offer};
 use crate::worker::Worker;
@@ -82,7 +82,7 @@ async fn find_http(
 ) -> Option<(Stream, Caller, Arc<PoolEntry>)> {
     // The port may have closed between accept and here: then the connection ends as if refused.
     let Some(route) = worker.table().route(port).cloned() else {
-        tcp::reset(&stream);
+        reset(&stream);
         return None;
     };
     let destination = stream.local_addr().ok()?;
@@ -93,7 +93,7 @@ async fn find_http(
             Ok(addresses) => addresses,
             Err(announced::Refused { reason, detail }) => {
                 turned_away::note(worker, &route.pool, Caller { port, peer, destination }, reason, detail);
-                tcp::reset(&stream);
+                reset(&stream);
                 return None;
             }
         },
@@ -110,7 +110,7 @@ async fn find_http(
         (Some(_), Some(acceptor)) => Stream::Tls(Box::pin(tls::accept(worker, &route.pool, acceptor, stream, caller)).await?),
         // A port where TLS ends is never served without.
         (Some(_), None) => {
-            tcp::reset(&stream);
+            reset(&stream);
             return None;
         }
     };

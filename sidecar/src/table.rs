@@ -82,7 +82,6 @@ impl Table {
     }
 
     /// Where datagrams to the port lead, if anywhere.
-    #[allow(dead_code, reason = "its callers come with their protocols")]
     pub(crate) fn datagram_route(&self, port: u16) -> Option<&Route> {
         self.routes(TransportPort::udp(port)).first()
     }
@@ -94,7 +93,6 @@ impl Table {
 
     /// Where TLS that asks for this name, in lower case, is passed through to. The name itself comes before a wildcard, and of
     /// wildcards the longest, as with Gateway API's hostnames: `*` stands for one label or more.
-    #[allow(dead_code, reason = "its callers come with their protocols")]
     pub(crate) fn route_by_name(&self, port: u16, name: &str) -> Option<&Route> {
         let routes = self.routes(TransportPort::tcp(port)).iter();
         let fit = |route: &Route| route.listener.hostnames.iter().filter_map(|pattern| fitness(pattern, name)).max();
@@ -130,7 +128,6 @@ pub(crate) fn clash<'a>(one: &Listener, other: &'a Listener) -> Option<Clash<'a>
 }
 
 /// How well a pattern fits the name; the name itself fits best.
-#[allow(dead_code, reason = "its callers come with their protocols")]
 fn fitness(pattern: &str, name: &str) -> Option<usize> {
     match pattern.strip_prefix('*') {
         Some(suffix) => (name.len() > suffix.len() && name.ends_with(suffix)).then_some(suffix.len()),

@@ -83,6 +83,8 @@ pub(crate) enum ConnectError {
     Refused,
     /// No answer within the pool's connect timeout.
     Timeout,
+    /// Another request's connect, which this one would have shared, took as long: that one tells of the endpoint.
+    Waited,
     /// No way there, or another error of the network.
     Unreachable,
     /// It was made, but there is no TLS with the endpoint.
@@ -225,7 +227,6 @@ impl Attempts {
     }
 
     /// Picks an endpoint that hasn't been tried yet and hasn't left the pool; for who doesn't wait for room.
-    #[cfg_attr(not(test), allow(dead_code, reason = "its caller comes with UDP"))]
     pub(crate) fn pick(&mut self, worker: &Worker) -> Result<Chosen, Unreached> {
         self.find(worker)?.ok_or(Unreached::NoEndpoint(NoEndpoint::Saturated))
     }
@@ -352,7 +353,7 @@ impl Attempts {
                 self.set_aside(chosen);
                 return Ok(());
             }
-            ConnectError::Local => Outcome::Cancelled,
+            ConnectError::Local | ConnectError::Waited => Outcome::Cancelled,
             ConnectError::Silent => Outcome::GatewayError,
             ConnectError::Refused | ConnectError::Timeout | ConnectError::Unreachable | ConnectError::Tls(_) => {
                 Outcome::ConnectError
@@ -362,7 +363,7 @@ impl Attempts {
         self.last_tls = if let ConnectError::Tls(failure) = error { Some(failure) } else { None };
         let retried = match error {
             ConnectError::Refused => Retried::Refused,
-            ConnectError::Timeout => Retried::Timeout,
+            ConnectError::Timeout | ConnectError::Waited => Retried::Timeout,
             ConnectError::Unreachable => Retried::Unreachable,
             ConnectError::Tls(_) => Retried::Tls,
             ConnectError::Silent => Retried::Silent,

@@ -29,7 +29,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use way::Flow;
 
 /// A silent peer is asked after this long, and given up after three questions.
@@ -112,11 +111,6 @@ pub(crate) fn source_hash(source: IpAddr) -> u64 {
         IpAddr::V4(address) => key_hash(&address.octets()),
         IpAddr::V6(address) => key_hash(&address.octets()),
     }
-}
-
-/// Makes the coming close a reset: what was cut off must not look whole.
-pub(crate) fn reset(stream: &TcpStream) {
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 /// Has the kernel ask a peer that is silent whether it is there.

@@ -184,6 +184,7 @@ impl Connection {
         let buffers = &worker.http().buffers;
         client_input.clear(buffers);
         let (time, mut bytes) = LINGER;
+        timer.limit(None);
         timer.set(Instant::now(), time);
         let ended = poll_fn(|cx| match client.poll_shutdown(cx) {
             Poll::Ready(ended) => Poll::Ready(ended.is_ok()),

@@ -204,7 +204,12 @@ impl Connection {
             attempts.pass_over(&self.worker, stale)?;
             return self.establish(attempts, false).await;
         }
-        match connect(&self.worker, self.wanted, attempts, &stale).await {
+        let connected = connect(&self.worker, self.wanted, attempts, &stale);
+        let connected = match self.timer.limited() {
+            None => connected.await,
+            Some(limit) => tokio::time::timeout_at(limit, connected).await.map_err(|_| Unreached::Deadline)?,
+        };
+        match connected {
             Ok(upstream) => Ok((stale, upstream)),
             Err(error) => {
                 attempts.give_up(&self.worker, stale, error)?;

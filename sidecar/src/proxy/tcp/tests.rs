@@ -1,6 +1,7 @@
 //! How a connection ends when nobody reads from one of its sides. Real sockets: what is known of a reset is the kernel's.
 
 use super::*;
+use crate::stream::reset;
 use crate::worker::Shared;
 use std::cell::Cell;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -23,6 +23,8 @@ pub(super) struct Driver {
     socket: stream::Stream,
     input: Input,
     fault: Option<Reason>,
+    /// The socket takes nothing any more; what has come before that is still read.
+    is_deaf: bool,
 }
 
 /// Why a connection is over.
@@ -39,7 +41,7 @@ pub(super) enum Over {
 impl Driver {
     /// `input` is what has been read already.
     pub(super) fn new(shared: Rc<Shared>, socket: stream::Stream, input: Input) -> Self {
-        Self { shared, socket, input, fault: None }
+        Self { shared, socket, input, fault: None, is_deaf: false }
     }
 
     /// Goes on until the connection is over. `accepted` is called with each stream that the peer opens.
@@ -49,7 +51,7 @@ impl Driver {
             let flushed = self.flush(cx);
             match flushed {
                 Poll::Ready(Ok(())) if let Some(over) = self.is_over() => return Poll::Ready(over),
-                Poll::Ready(Err(_)) => return Poll::Ready(Over::Gone),
+                Poll::Ready(Err(_)) => self.is_deaf = true,
                 Poll::Pending if self.fault.is_some() || self.is_clogged() => return Poll::Pending,
                 // Nobody tells of what has been read before.
                 _ if !is_all => continue,
@@ -115,6 +117,9 @@ impl Driver {
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_deaf {
+            return Poll::Ready(Ok(()));
+        }
         let state = &mut *self.shared.0.borrow_mut();
         let was_clogged = state.engine.pending().len() >= HIGH_WATER;
         while !state.engine.pending().is_empty() {

@@ -148,7 +148,7 @@ pub(in crate::proxy::http) async fn reach(
         true => None,
         false => {
             let limit = Duration::from_millis(attempts.pool().policy().connect_timeout_ms);
-            Some(tokio::time::timeout(limit, turn.lock()).await.map_err(|_| ConnectError::Timeout)?)
+            Some(tokio::time::timeout(limit, turn.lock()).await.map_err(|_| ConnectError::Waited)?)
         }
     };
     if let Ok(stream) = pool.find(chosen.member(), whose) {
