@@ -58,9 +58,11 @@ fn what_is_over_the_limit_of_an_endpoint_waits_and_goes_in_the_order_of_arrival(
         let mut third = asking(&proxy, "third").await;
         pending(&proxy, 2).await;
         server.saw_nobody().await;
+        let start = Moment::now();
         upstream.send(OK).await;
         first.expect(OK).await;
         upstream.expect(get("second")).await;
+        assert_eq!(start.elapsed(), Duration::ZERO, "it is called, and doesn't look for itself");
         assert_eq!((proxy.in_flight(), proxy.pool().capacity().queue().pending()), (1, 1), "one end lets in one");
         upstream.send(OK).await;
         second.expect(OK).await;
@@ -213,6 +215,33 @@ fn a_kept_connection_is_closed_for_another_endpoint_where_the_pool_may_have_one(
         upstream.expect_end().await;
         second.expect(get("second")).await;
         assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
+    });
+}
+
+#[test]
+fn another_workers_kept_connection_is_closed_at_once_where_its_place_is_wanted() {
+    on_still_clock(async || {
+        for limits in [
+            Limits { max_connections: Some(1), ..Limits::default() },
+            Limits { max_connections_per_endpoint: Some(1), ..Limits::default() },
+        ] {
+            let server = Server::start(V4).await;
+            let proxy = proxy_with(&[&server], limits).await;
+            let (_client, mut upstream) = kept(&server, &proxy).await;
+            let shared = Shared { table: proxy.table.clone(), lifecycle: Arc::default(), access_log: false, pod_ip: None };
+            let other = Rc::new(Worker::new(1, shared, 8));
+            let (mut client, accepted) = proxy.connect_raw().await;
+            let peer = accepted.peer_addr().expect("a peer");
+            tokio::task::spawn_local(super::serve(other, accepted, peer, proxy.address.port()));
+            let start = Moment::now();
+            client.send(get("other")).await;
+            let mut second = server.accept().await;
+            upstream.expect_end().await;
+            second.expect(get("other")).await;
+            second.send(OK).await;
+            client.expect(OK).await;
+            assert_eq!(start.elapsed(), Duration::ZERO);
+        }
     });
 }
 

@@ -150,13 +150,13 @@ fn spec(address: SocketAddr) -> EndpointSpec {
 
 /// A membership of its own, though not the first.
 fn member(endpoint: &Arc<Endpoint>) -> Arc<Member> {
-    let metrics = Registry::new(1).pool(&NAME.parse().expect("a name"));
+    let metrics = Registry::new(2).pool(&NAME.parse().expect("a name"));
     Arc::new(Member::new(endpoint.clone(), metrics.enter(endpoint.id(), endpoint.id())))
 }
 
 fn pool(members: &[Arc<Member>], shape: Shape, port: u16) -> PoolEntry {
     let name: PoolName = NAME.parse().expect("a name");
-    let metrics = Registry::new(1).pool(&name);
+    let metrics = Registry::new(2).pool(&name);
     let (algorithm, wire) = if shape.keys.is_empty() {
         (evenkeel_balance::Algorithm::RoundRobin, evenkeel_wire::Algorithm::RoundRobin)
     } else {
