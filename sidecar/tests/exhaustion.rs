@@ -24,7 +24,7 @@ impl Exhausted {
     fn begin() -> Self {
         let before = getrlimit(Resource::Nofile);
         let next = File::open("/dev/null").expect("one is left").as_raw_fd();
-        let none = Rlimit { current: u64::try_from(next).ok(), ..before.clone() };
+        let none = Rlimit { current: u64::try_from(next).ok(), ..before };
         setrlimit(Resource::Nofile, none).expect("is lowered");
         assert!(File::open("/dev/null").is_err(), "none is left");
         Self(before)
@@ -33,7 +33,7 @@ impl Exhausted {
 
 impl Drop for Exhausted {
     fn drop(&mut self) {
-        setrlimit(Resource::Nofile, self.0.clone()).expect("is raised again");
+        setrlimit(Resource::Nofile, self.0).expect("is raised again");
     }
 }
 
