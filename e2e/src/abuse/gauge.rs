@@ -19,20 +19,23 @@ pub struct Gauge {
     times: Vec<Duration>,
     /// Requests that weren't answered with 200.
     pub failed: usize,
+    /// Why the first of them failed.
+    pub why: Option<String>,
 }
 
 impl Gauge {
     /// Asks for so long. A connection that is lost counts as failed and is made anew.
     pub fn measure(port: u16, time: Duration) -> Result<Self> {
-        let mut gauge = Self { times: Vec::new(), failed: 0 };
+        let mut gauge = Self { times: Vec::new(), failed: 0, why: None };
         let mut stream = connect(port)?;
         let (start, mut beat) = (Instant::now(), Instant::now());
         while start.elapsed() < time {
             let asked = Instant::now();
             match ask(&mut stream) {
                 Ok(()) => gauge.times.push(asked.elapsed()),
-                Err(_) => {
+                Err(error) => {
                     gauge.failed += 1;
+                    gauge.why.get_or_insert_with(|| format!("{error:#}"));
                     stream = connect(port)?;
                 }
             }
@@ -72,6 +75,6 @@ fn ask(stream: &mut TcpStream) -> Result<()> {
         anyhow::ensure!(count > 0, "the connection was closed");
         heard.extend_from_slice(&buffer[..count]);
     }
-    anyhow::ensure!(heard.starts_with(b"HTTP/1.1 200"), "refused");
+    anyhow::ensure!(heard.starts_with(b"HTTP/1.1 200"), "{}", heard.escape_ascii());
     Ok(())
 }
