@@ -4,9 +4,15 @@
 use evenkeel_e2e::abuse::attack::Attack;
 use evenkeel_e2e::abuse::attacker::{End, attack, flood};
 use evenkeel_e2e::abuse::gauge::Gauge;
-use evenkeel_e2e::stand::frames::code;
+use evenkeel_e2e::conformance::lane::NEXT;
+use evenkeel_e2e::stand::PATIENCE;
+use evenkeel_e2e::stand::client::{Say, has_answers, say};
+use evenkeel_e2e::stand::frames::{self, code};
+use evenkeel_e2e::stand::process::local;
 use evenkeel_e2e::stand::recorder::{Answer, Recorder};
 use evenkeel_e2e::stand::sidecar::{Setup, Sidecar};
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::Duration;
 
 /// Rounds of 16 frames: over every budget, and an end.
@@ -25,6 +31,24 @@ fn floods_are_answered_with_enhance_your_calm() {
         .filter(|(_, end)| *end != End::GoAway(code::ENHANCE_YOUR_CALM))
         .collect();
     assert_eq!(tolerated, []);
+}
+
+#[test]
+fn what_is_reset_in_the_same_breath_never_goes_upstream() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let backend = Recorder::start().expect("a backend");
+    let sidecar = Sidecar::start(&Setup::http(&[backend.address]), folder.path()).expect("starts");
+    let mut stream = TcpStream::connect(local(sidecar.port)).expect("connects");
+    let resets: Vec<u8> = (0..10).flat_map(|number| Attack::RapidReset.round(number)).collect();
+    let ping = frames::frame(frames::kind::PING, 0, 0, b"all read");
+    stream.write_all(&[frames::PREFACE, &frames::settings(&[]), &resets, &ping].concat()).expect("writes");
+    // SETTINGS come first, and the answer to PING last: 160 requests have been read by then.
+    while frames::read_frame(&stream).expect("a frame").kind != frames::kind::PING {}
+    // Whatever was begun for them has come further than this one.
+    let good = say(sidecar.port, &Say { bytes: NEXT, cuts: &[] }, PATIENCE, |heard| has_answers(heard, &[], 1));
+    assert_eq!(good.expect("connects").status(), 200);
+    let seen = backend.take().expect("is quiet");
+    assert!(matches!(seen.as_slice(), [seen] if seen.bytes == NEXT), "{seen:?}");
 }
 
 #[test]

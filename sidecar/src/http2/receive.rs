@@ -32,6 +32,9 @@ enum Place {
     Ended,
 }
 
+/// What a head over the bound costs in faults: to read it is as much work as many resets are.
+const TOO_LARGE_COSTS: u32 = 10;
+
 impl Connection {
     pub(super) fn headers(&mut self, head: &FrameHead, payload: &[u8], now: Instant) -> Result<Event, Reason> {
         let mut start = 0;
@@ -146,7 +149,7 @@ impl Connection {
         };
         match too_large {
             // A few bytes may mean a head of any size (RFC 7541, section 7.3): that isn't had for nothing.
-            true => self.budget.spend(Cost::Fault, now)?,
+            true => (0..TOO_LARGE_COSTS).try_for_each(|_| self.budget.spend(Cost::Fault, now))?,
             false => self.budget.earn_by_stream(),
         }
         let windows = (Window::new(self.peer.initial_window), self.limits.stream_window);

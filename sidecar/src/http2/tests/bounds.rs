@@ -118,7 +118,7 @@ fn a_client_that_goes_on_sending_heads_that_are_too_large_is_cut_off() {
     crate::http2::hpack::write_string(&mut kept, value.as_bytes());
     let bomb = [block(&GET).as_slice(), &kept, &[0x80 | 62; 100]].concat();
     let count = (0..1000).take_while(|count| end.read(&frame(HEADERS, WHOLE | END, opened(*count), &bomb)).is_ok()).count();
-    assert!((50..=200).contains(&count), "{count}");
+    assert!((5..=20).contains(&count), "{count}");
 }
 
 #[test]

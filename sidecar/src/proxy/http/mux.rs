@@ -275,6 +275,11 @@ impl Stream {
         }
     }
 
+    /// Whether it has ended before its time, so that nobody waits for an answer.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.with_slot(|slot| slot.cut.is_some()).unwrap_or(true)
+    }
+
     /// The peer is told that the answer was cut off.
     pub(crate) fn abort(&mut self) {
         self.sent = false;

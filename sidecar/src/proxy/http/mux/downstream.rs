@@ -75,6 +75,10 @@ pub(in crate::proxy::http) async fn serve(
 
 /// One request.
 async fn serve_stream(worker: Rc<Worker>, stream: Stream, caller: Caller, terms: Terms) {
+    // Reset in the same breath as it was opened: nothing is done for it, least of all upstream.
+    if stream.is_cut_off() {
+        return;
+    }
     let is_too_large = stream.is_too_large();
     let parts = worker.http().take_parts();
     let mut connection = http::Connection::new(worker, stream::Stream::H2(stream), Input::default(), parts, caller, terms);
