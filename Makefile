@@ -138,4 +138,4 @@ conformance: ## what Evenkeel, HAProxy, NGINX and Envoy make of bad messages, in
 	$(BUILT)/debug/conformance --folder $(BUILT)/conformance
 
 test: SECONDS = 20
-test: fmt deps lint deny drift pure unit model fuzz sim-check e2e bench-instructions ## everything: what CI runs
+test: fmt deps lint deny drift pure unit protocols model fuzz sim-check e2e bench-instructions ## everything: what CI runs
