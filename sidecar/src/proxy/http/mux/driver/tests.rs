@@ -4,8 +4,10 @@ use super::*;
 use crate::http2::{Connection, Limits, PREFACE, Scheme};
 use std::net::Ipv4Addr;
 use std::task::Waker;
-use tokio::io::ReadBuf;
+use tokio::io::{Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinHandle;
 
 /// SETTINGS, and HEADERS of an answer (200) or of a request (GET http://a/) on the first stream.
 const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
@@ -17,6 +19,56 @@ const RESET: [u8; 13] = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8];
 /// A megabyte more for this stream.
 fn update(stream: u8) -> [u8; 13] {
     [0, 0, 4, 8, 0, 0, 0, 0, stream, 0, 0x10, 0, 0]
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+    runtime.expect("a runtime").block_on(test);
+}
+
+/// Both ends of a connection.
+async fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let (client, socket) = (client.expect("connects"), accepted.expect("a connection").0);
+    socket.writable().await.expect("is connected");
+    (client, socket)
+}
+
+fn server() -> Rc<Shared> {
+    Shared::new(Connection::server(&Limits::default(), Instant::now()), true)
+}
+
+/// The streams that a connection accepts while it is driven, and how it ends.
+fn drive(shared: &Rc<Shared>, socket: TcpStream) -> (UnboundedReceiver<Stream>, JoinHandle<Over>) {
+    let (sender, accepted) = unbounded_channel();
+    let mut driver = Driver::new(shared.clone(), socket.into(), Input::default());
+    let over = tokio::task::spawn_local(async move {
+        let buffers = Buffers::default();
+        poll_fn(|cx| driver.poll(cx, &buffers, &mut |stream| drop(sender.send(stream)))).await
+    });
+    (accepted, over)
+}
+
+/// Answers until as much waits as may, but for less than the answer to a ping.
+async fn fill(shared: &Shared, stream: &mut Stream) {
+    stream.send_head(b"HTTP/1.1 200\r\n\r\n", false);
+    let pending = || crate::proxy::http::mux::engine(shared).pending().len();
+    for _ in 0..100 {
+        let missing = HIGH_WATER.saturating_sub(pending() + 4 * 9);
+        if missing > 0 {
+            let written = poll_fn(|cx| stream.poll_write(cx, &[b'x'; HIGH_WATER][..missing])).await;
+            assert!(written.is_ok());
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!((HIGH_WATER - 40..=HIGH_WATER).contains(&pending()), "{} wait", pending());
+}
+
+/// Ends a connection so that the other end's writes fail.
+fn break_off(client: TcpStream) {
+    client.set_zero_linger().expect("is set");
 }
 
 #[test]
@@ -61,37 +113,16 @@ fn a_reader_that_is_always_behind_holds_no_more_than_its_window() {
 /// The last of what came was left because too much waited to be written. Then all of that leaves at once, and nothing else comes.
 #[test]
 fn what_was_left_while_the_peer_did_not_read_is_taken_once_it_has() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
-    runtime.expect("a runtime").block_on(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let (client, socket) = (client.expect("connects"), accepted.expect("a connection").0);
-        socket.writable().await.expect("is connected");
+    run(async {
+        let (client, socket) = pair().await;
         while socket.try_write(&[0; 64 * 1024]).is_ok() {}
         let hello = [PREFACE.as_slice(), &SETTINGS, &update(0), &REQUEST, &update(1)].concat();
         assert_eq!(client.try_write(&hello).ok(), Some(hello.len()));
-        let shared = Shared::new(Connection::server(&Limits::default(), Instant::now()), true);
-        let (sender, mut accepted) = tokio::sync::mpsc::unbounded_channel();
-        let driver_shared = shared.clone();
-        tokio::task::spawn_local(async move {
-            let mut driver = Driver::new(driver_shared, socket.into(), Input::default());
-            let buffers = Buffers::default();
-            poll_fn(|cx| driver.poll(cx, &buffers, &mut |stream| drop(sender.send(stream)))).await
-        });
+        let shared = server();
+        let (mut accepted, _) = drive(&shared, socket);
         let mut stream = accepted.recv().await.expect("a stream");
-        stream.send_head(b"HTTP/1.1 200\r\n\r\n", false);
+        fill(&shared, &mut stream).await;
         let pending = || crate::proxy::http::mux::engine(&shared).pending().len();
-        // As much waits as may, but for less than the answer to a ping.
-        for _ in 0..100 {
-            let missing = HIGH_WATER.saturating_sub(pending() + 4 * 9);
-            if missing > 0 {
-                let written = poll_fn(|cx| stream.poll_write(cx, &[b'x'; HIGH_WATER][..missing])).await;
-                assert!(written.is_ok());
-            }
-            tokio::task::yield_now().await;
-        }
-        assert!((HIGH_WATER - 40..=HIGH_WATER).contains(&pending()), "{} wait", pending());
         let frames = [&PING[..], &PING, &PING, &PING, &RESET].concat();
         assert_eq!(client.try_write(&frames).ok(), Some(frames.len()));
         while pending() <= HIGH_WATER {
@@ -104,5 +135,52 @@ fn what_was_left_while_the_peer_did_not_read_is_taken_once_it_has() {
         }
         let gone = tokio::time::timeout(Duration::from_secs(10), poll_fn(|cx| stream.poll_gone(cx)));
         assert!(gone.await.is_ok(), "the reset was never seen");
+    });
+}
+
+/// More waited than may, and frames were left for that; then the connection broke. What nobody will read waits no more.
+#[test]
+fn a_connection_that_breaks_while_it_is_clogged_is_over() {
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        run(async {
+            let (client, socket) = pair().await;
+            while socket.try_write(&[0; 64 * 1024]).is_ok() {}
+            let hello = [PREFACE.as_slice(), &SETTINGS, &update(0), &REQUEST, &update(1)].concat();
+            assert_eq!(client.try_write(&hello).ok(), Some(hello.len()));
+            let shared = server();
+            let (mut accepted, over) = drive(&shared, socket);
+            let mut stream = accepted.recv().await.expect("a stream");
+            fill(&shared, &mut stream).await;
+            assert_eq!(client.try_write(&PING.repeat(100)).ok(), Some(100 * PING.len()));
+            let pending = || crate::proxy::http::mux::engine(&shared).pending().len();
+            while pending() <= HIGH_WATER {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(client.try_write(&PING).ok(), Some(PING.len()), "which isn't read");
+            break_off(client);
+            done.send(over.await.expect("no panic")).expect("is waited for");
+        });
+    });
+    assert_eq!(is_done.recv_timeout(Duration::from_secs(20)), Ok(Over::Gone));
+}
+
+#[test]
+fn an_answer_that_came_before_the_connection_broke_is_delivered() {
+    run(async {
+        let (server, socket) = pair().await;
+        let shared = Shared::new(Connection::client(&Limits::default(), Scheme::Http, Instant::now()), false);
+        let mut stream = Stream::unopened(shared.clone());
+        stream.send_head(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n", false);
+        let answer = [&SETTINGS[..], &ANSWER].concat();
+        assert_eq!(server.try_write(&answer).ok(), Some(answer.len()));
+        break_off(server);
+        socket.ready(Interest::ERROR).await.expect("the reset has come");
+        let (_, over) = drive(&shared, socket);
+        let mut room = [0; 64];
+        let mut buffer = ReadBuf::new(&mut room);
+        let read = poll_fn(|cx| stream.poll_read(cx, &mut buffer)).await;
+        assert!(read.is_ok() && buffer.filled().starts_with(b"HTTP/1.1 200"), "{read:?}");
+        assert_eq!(over.await.ok(), Some(Over::Gone));
     });
 }
