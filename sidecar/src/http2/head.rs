@@ -48,7 +48,7 @@ pub(super) struct Summary {
 /// Why a head isn't handed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unfit {
-    /// Over `MAX_HEAD` or `MAX_FIELDS`.
+    /// As HTTP/1 text it would be over `MAX_HEAD` or `MAX_FIELDS`.
     TooLarge,
     /// A rule is broken.
     Fault(StreamFault),
@@ -414,8 +414,9 @@ impl Head {
 
     /// The cookies, the framing that HTTP/1 needs said, and the empty line. [`RESERVED`] has kept room.
     fn write_end(&mut self, end: bool) {
-        let Self { text, cookies, shape, status, length, .. } = self;
+        let Self { text, cookies, shape, status, length, lines, .. } = self;
         if !cookies.is_empty() {
+            *lines += 1;
             for part in [b"cookie: ", cookies.as_slice(), b"\r\n"] {
                 text.extend_from_slice(part);
             }
@@ -424,13 +425,19 @@ impl Head {
             Shape::Response { to_head } => !(*to_head || *status < 200 || matches!(status, 204 | 304)),
             _ => true,
         };
-        text.extend_from_slice(match (length, end) {
-            (Some(_), _) => b"\r\n",
-            _ if !may_have_body => b"\r\n",
-            (None, false) => b"Transfer-Encoding: chunked\r\n\r\n",
-            (None, true) if *shape == Shape::Request => b"\r\n",
-            (None, true) => b"Content-Length: 0\r\n\r\n".as_slice(),
-        });
+        let framing: &[u8] = match (length, end) {
+            (Some(_), _) => b"",
+            _ if !may_have_body => b"",
+            (None, false) => b"Transfer-Encoding: chunked\r\n",
+            (None, true) if *shape == Shape::Request => b"",
+            (None, true) => b"Content-Length: 0\r\n",
+        };
+        text.extend_from_slice(framing);
+        text.extend_from_slice(b"\r\n");
+        *lines += usize::from(!framing.is_empty());
+        if *lines > MAX_FIELDS {
+            self.unfit.get_or_insert(Unfit::TooLarge);
+        }
         if *status != 0 && *status < 200 && end {
             self.fail(StreamFault::Status);
         }

@@ -183,7 +183,9 @@ fn a_head_too_large_is_said_so_and_the_table_goes_on() {
     let long: Vec<(&str, &str)> = (0..4).flat_map(|_| [("a", large.as_str()), ("cookie", "c")]).collect();
     let crumbs: Vec<(&str, &str)> = (0..5).map(|_| ("cookie", large.as_str())).collect();
     let kept = [0x40, 1, b'x', 1, b'y'];
-    for (at, more) in [lines, long, crumbs].into_iter().enumerate() {
+    // The cookies are a line, too.
+    let last: Vec<(&str, &str)> = [("cookie", "c")].into_iter().chain(std::iter::repeat_n(("a", "b"), MAX_FIELDS - 1)).collect();
+    for (at, more) in [lines, long, crumbs, last].into_iter().enumerate() {
         let id = 1 + 4 * at as u32;
         let stream = StreamId(id);
         let bytes = [block(&[GET.as_slice(), &more].concat()).as_slice(), &kept].concat();
