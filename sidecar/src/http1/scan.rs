@@ -4,15 +4,10 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// The place of the first control character (0x00–0x1F, 0x7F) at or after `from`. HTAB, CR and LF count as such.
-/// Eight bytes at a time: a borrow can only mark bytes above a true hit, so the lowest mark is right.
 pub(crate) fn find_control(buf: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     while let Some(word) = buf.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let x = u64::from_le_bytes(*word);
-        let below = x.wrapping_sub(ONES * 0x20) & !x;
-        let y = x ^ (ONES * 0x7f);
-        let delete = y.wrapping_sub(ONES) & !y;
-        let hits = (below | delete) & HIGHS;
+        let hits = controls(*word);
         if hits != 0 {
             return Some(at + (hits.trailing_zeros() / 8) as usize);
         }
@@ -20,6 +15,29 @@ pub(crate) fn find_control(buf: &[u8], from: usize) -> Option<usize> {
     }
     let rest = buf.get(at..)?;
     rest.iter().position(|b| b.is_ascii_control()).map(|i| at + i)
+}
+
+/// Whether `value` is one of a field: no controls but tabs, no whitespace at the ends (RFC 9113, 8.2.1).
+pub(crate) fn is_text(value: &[u8]) -> bool {
+    let is_blank = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
+    if is_blank(value.first()) || is_blank(value.last()) {
+        return false;
+    }
+    let Some(last) = value.last_chunk::<8>() else {
+        return value.iter().all(|b| !b.is_ascii_control() || *b == b'\t');
+    };
+    let (eights, _) = value.as_chunks::<8>();
+    let has_control = eights.iter().chain([last]).fold(0, |found, eight| found | controls(*eight)) != 0;
+    !has_control || value.iter().all(|b| !b.is_ascii_control() || *b == b'\t')
+}
+
+/// Marks the controls among eight bytes, each in the highest bit of its byte; 0 if there is none. A borrow can only mark bytes
+/// above a true hit, so the lowest mark is right.
+fn controls(eight: [u8; 8]) -> u64 {
+    let word = u64::from_le_bytes(eight);
+    let below = word.wrapping_sub(ONES * 0x20) & !word;
+    let delete = word ^ (ONES * 0x7f);
+    (below | delete.wrapping_sub(ONES) & !delete) & HIGHS
 }
 
 /// Whether `b` may be part of a token (RFC 9110, 5.6.2).

@@ -171,7 +171,7 @@ impl Head {
 
     /// Judges the line of `kind` at `start`, `name: value`, and ends it.
     pub(super) fn judge(&mut self, kind: Kind, start: usize, name: usize) -> Line {
-        let is_text = is_text(&self.text[start + name + 2..]);
+        let is_text = scan::is_text(&self.text[start + name + 2..]);
         self.text.extend_from_slice(b"\r\n");
         // A name too long to be counted is too long for the table and the head, too.
         Line { kind, name: u16::try_from(name).unwrap_or(u16::MAX), is_text }
@@ -453,26 +453,4 @@ impl Head {
 
 fn is_pseudo(kind: Kind) -> bool {
     matches!(kind, Kind::Method | Kind::Scheme | Kind::Path | Kind::Authority | Kind::Status)
-}
-
-/// No controls but tabs, no whitespace at the ends (RFC 9113, 8.2.1).
-fn is_text(value: &[u8]) -> bool {
-    let is_blank = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
-    if is_blank(value.first()) || is_blank(value.last()) {
-        return false;
-    }
-    let Some(last) = value.last_chunk::<8>() else {
-        return value.iter().all(|b| !b.is_ascii_control() || *b == b'\t');
-    };
-    let (eights, _) = value.as_chunks::<8>();
-    let has_control = eights.iter().chain([last]).fold(0, |found, eight| found | controls(*eight)) != 0;
-    !has_control || value.iter().all(|b| !b.is_ascii_control() || *b == b'\t')
-}
-
-/// Not nothing if there is a control among them, tabs included.
-fn controls(eight: [u8; 8]) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let word = u64::from_le_bytes(eight);
-    let delete = word ^ (ONES * 0x7f);
-    (word.wrapping_sub(ONES * 0x20) & !word | delete.wrapping_sub(ONES) & !delete) & (ONES << 7)
 }
