@@ -3,10 +3,10 @@
 
 use super::StreamFault;
 use super::hpack::Kind;
+use super::pseudo::Pseudo;
 use crate::http1::connection::is_head_only;
 use crate::http1::request::read_length;
-use crate::http1::{MAX_FIELDS, MAX_HEAD, scan, write};
-use std::ops::Range;
+use crate::http1::{MAX_FIELDS, MAX_HEAD, scan};
 
 /// Room in a head for what is written at its end.
 const RESERVED: usize = 64;
@@ -59,19 +59,14 @@ pub(super) enum Unfit {
 pub(super) struct Head {
     /// The lines so far; the one that is being read stands at the end.
     text: Vec<u8>,
-    /// Values that come before the lines, or after them.
-    pseudo: Vec<u8>,
+    /// What comes before the lines, and after them.
+    pseudo: Pseudo,
     cookies: Vec<u8>,
     /// A line that moves from the end of `text` to its place.
     moving: Vec<u8>,
     shape: Shape,
-    method: Option<Range<usize>>,
-    path: Option<Range<usize>>,
-    authority: Option<Range<usize>>,
-    has_scheme: bool,
     has_host: bool,
     started: bool,
-    status: u16,
     length: Option<u64>,
     lines: usize,
     unfit: Option<Unfit>,
@@ -93,17 +88,12 @@ impl Head {
     pub(super) fn new() -> Self {
         Self {
             text: Vec::new(),
-            pseudo: Vec::new(),
+            pseudo: Pseudo::default(),
             cookies: Vec::new(),
             moving: Vec::new(),
             shape: Shape::Ignored,
-            method: None,
-            path: None,
-            authority: None,
-            has_scheme: false,
             has_host: false,
             started: false,
-            status: 0,
             length: None,
             lines: 0,
             unfit: None,
@@ -123,10 +113,8 @@ impl Head {
         self.pseudo.clear();
         self.cookies.clear();
         self.shape = shape;
-        (self.method, self.path, self.authority) = (None, None, None);
-        (self.has_scheme, self.has_host) = (false, false);
-        self.started = false;
-        (self.status, self.length, self.lines) = (0, None, 0);
+        (self.has_host, self.started) = (false, false);
+        (self.length, self.lines) = (None, 0);
         self.unfit = None;
         self.same = None;
     }
@@ -152,7 +140,7 @@ impl Head {
         if self.text.capacity() > kept {
             self.same = None;
         }
-        for buffer in [&mut self.text, &mut self.pseudo, &mut self.cookies, &mut self.moving] {
+        for buffer in [&mut self.text, self.pseudo.values(), &mut self.cookies, &mut self.moving] {
             if buffer.capacity() > kept {
                 *buffer = Vec::new();
             }
@@ -205,7 +193,7 @@ impl Head {
 
     /// A field of the static table.
     pub(super) fn static_field(&mut self, kind: Kind, name: &[u8], value: &[u8]) {
-        if is_pseudo(kind) {
+        if kind.is_pseudo() {
             return self.pseudo(kind, value);
         }
         let start = self.line_start();
@@ -225,7 +213,7 @@ impl Head {
         }
         match self.unfit {
             Some(unfit) => Err(unfit),
-            None => Ok(Summary { status: self.status, length: self.length }),
+            None => Ok(Summary { status: self.pseudo.status(), length: self.length }),
         }
     }
 
@@ -265,7 +253,7 @@ impl Head {
         }
         let name = usize::from(line.name);
         let value = &text[name + 2..text.len() - 2];
-        if is_pseudo(line.kind) {
+        if line.kind.is_pseudo() {
             return self.pseudo(line.kind, value);
         }
         if self.shape == Shape::Trailers {
@@ -288,41 +276,14 @@ impl Head {
     }
 
     fn pseudo(&mut self, kind: Kind, value: &[u8]) {
-        let start = self.pseudo.len();
-        let range = start..start + value.len();
-        let place = match (kind, self.shape) {
-            (_, Shape::Ignored) => return,
-            _ if self.started => return self.fail(StreamFault::PseudoHeader),
-            (Kind::Status, Shape::Response { .. }) => return self.read_status(value),
-            (Kind::Scheme, Shape::Request) => {
-                let fits = value.eq_ignore_ascii_case(b"http") || value.eq_ignore_ascii_case(b"https");
-                return match fits && !std::mem::replace(&mut self.has_scheme, true) {
-                    true => {}
-                    false => self.fail(StreamFault::PseudoHeader),
-                };
-            }
-            (Kind::Method, Shape::Request) => &mut self.method,
-            (Kind::Path, Shape::Request) => &mut self.path,
-            (Kind::Authority, Shape::Request) => &mut self.authority,
-            _ => return self.fail(StreamFault::PseudoHeader),
+        let read = match self.shape {
+            Shape::Ignored => return,
+            Shape::Request if !self.started => self.pseudo.read_of_request(kind, value).map(|length| self.check_size(length)),
+            Shape::Response { .. } if !self.started => self.pseudo.read_of_response(kind, value),
+            _ => Err(StreamFault::PseudoHeader),
         };
-        match place {
-            Some(_) => self.fail(StreamFault::PseudoHeader),
-            None => {
-                *place = Some(range);
-                self.pseudo.extend_from_slice(value);
-                self.check_size(self.pseudo.len());
-            }
-        }
-    }
-
-    fn read_status(&mut self, value: &[u8]) {
-        let digits = value.len() == 3 && value.iter().all(u8::is_ascii_digit);
-        let status = value.iter().take(3).fold(0, |n, b| n * 10 + u16::from(b.wrapping_sub(b'0')));
-        match () {
-            () if self.status != 0 => self.fail(StreamFault::PseudoHeader),
-            () if !digits || status < 100 || status == 101 => self.fail(StreamFault::Status),
-            () => self.status = status,
+        if let Err(fault) = read {
+            self.fail(fault);
         }
     }
 
@@ -332,50 +293,17 @@ impl Head {
         if self.unfit.is_some() {
             return;
         }
-        match self.shape {
-            Shape::Ignored | Shape::Trailers => {}
-            Shape::Response { .. } if self.status == 0 => self.fail(StreamFault::PseudoHeader),
-            Shape::Response { .. } => {
-                self.text.extend_from_slice(b"HTTP/1.1 ");
-                write::decimal(&mut self.text, u64::from(self.status));
-                self.text.extend_from_slice(b"\r\n");
-            }
-            Shape::Request => {
-                if self.write_request_line().is_none() {
-                    self.fail(StreamFault::PseudoHeader);
-                }
-            }
-        }
-    }
-
-    /// None: a pseudo-header is missing or of no proper form (RFC 9113, 8.3.1 and 8.5).
-    fn write_request_line(&mut self) -> Option<()> {
-        let Self { text, pseudo, method, path, authority, has_scheme, .. } = self;
-        let method = &pseudo[method.clone()?];
-        let authority = authority.clone().map(|range| &pseudo[range]);
-        let target = match method {
-            b"CONNECT" if path.is_some() || *has_scheme => return None,
-            b"CONNECT" => authority?,
-            _ if !*has_scheme => return None,
-            _ => &pseudo[path.clone()?],
+        let written = match self.shape {
+            Shape::Ignored | Shape::Trailers => return,
+            Shape::Response { .. } => self.pseudo.write_status_line(&mut self.text),
+            Shape::Request => self.pseudo.write_request_line(&mut self.text),
         };
-        let in_form = target.starts_with(b"/") || method == b"CONNECT" || (target == b"*" && method == b"OPTIONS");
-        // All bytes are looked at: that is done many at a time.
-        let has_blank = target.iter().fold(false, |found, b| found | (*b <= b' '));
-        if !in_form || has_blank || !scan::is_token_text(method) {
-            return None;
-        }
-        for part in [method, b" ", target, b" HTTP/1.1\r\n"] {
-            text.extend_from_slice(part);
-        }
-        if let Some(authority) = authority {
-            for part in [b"Host: ", authority, b"\r\n"] {
-                text.extend_from_slice(part);
-            }
-            self.lines += 1;
+        match written {
+            // Host is a line.
+            Ok(()) => self.lines += usize::from(self.pseudo.authority().is_some()),
+            Err(fault) => self.fail(fault),
         }
         self.check_size(self.text.len());
-        Some(())
     }
 
     /// Crumbs are joined for HTTP/1 (RFC 9113, 8.2.3).
@@ -390,7 +318,7 @@ impl Head {
     }
 
     fn host(&mut self, text: &[u8], value: &[u8]) {
-        let authority = self.authority.clone().map(|range| &self.pseudo[range]);
+        let authority = self.pseudo.authority();
         let differs = authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(value));
         let repeated = std::mem::replace(&mut self.has_host, true);
         match authority {
@@ -414,7 +342,8 @@ impl Head {
 
     /// The cookies, the framing that HTTP/1 needs said, and the empty line. [`RESERVED`] has kept room.
     fn write_end(&mut self, end: bool) {
-        let Self { text, cookies, shape, status, length, lines, .. } = self;
+        let Self { text, cookies, shape, length, lines, .. } = self;
+        let status = self.pseudo.status();
         if !cookies.is_empty() {
             *lines += 1;
             for part in [b"cookie: ", cookies.as_slice(), b"\r\n"] {
@@ -422,7 +351,7 @@ impl Head {
             }
         }
         let may_have_body = match shape {
-            Shape::Response { to_head } => !(*to_head || *status < 200 || matches!(status, 204 | 304)),
+            Shape::Response { to_head } => !(*to_head || status < 200 || matches!(status, 204 | 304)),
             _ => true,
         };
         let framing: &[u8] = match (length, end) {
@@ -438,7 +367,7 @@ impl Head {
         if *lines > MAX_FIELDS {
             self.unfit.get_or_insert(Unfit::TooLarge);
         }
-        if *status != 0 && *status < 200 && end {
+        if status != 0 && status < 200 && end {
             self.fail(StreamFault::Status);
         }
     }
@@ -447,10 +376,6 @@ impl Head {
 #[cfg(any(test, fuzzing))]
 impl Head {
     pub(super) fn held(&self) -> usize {
-        [&self.text, &self.pseudo, &self.cookies, &self.moving, &self.block].map(Vec::capacity).iter().sum()
+        [&self.text, &self.cookies, &self.moving, &self.block].map(Vec::capacity).iter().sum::<usize>() + self.pseudo.held()
     }
-}
-
-fn is_pseudo(kind: Kind) -> bool {
-    matches!(kind, Kind::Method | Kind::Scheme | Kind::Path | Kind::Authority | Kind::Status)
 }

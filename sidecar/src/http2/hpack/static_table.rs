@@ -52,6 +52,11 @@ impl Kind {
         }
     }
 
+    /// Whether this is a pseudo-header that is known (RFC 9113, 8.3).
+    pub(in super::super) const fn is_pseudo(self) -> bool {
+        matches!(self, Self::Method | Self::Scheme | Self::Path | Self::Authority | Self::Status)
+    }
+
     const fn of_token(name: &[u8]) -> Self {
         let mut at = 0;
         while at < name.len() {
