@@ -3,6 +3,7 @@
 
 use super::StreamFault;
 use super::hpack::Kind;
+use super::last::LastBlock;
 use super::pseudo::Pseudo;
 use crate::http1::connection::is_head_only;
 use crate::http1::request::read_length;
@@ -10,11 +11,9 @@ use crate::http1::{MAX_FIELDS, MAX_HEAD, scan};
 
 /// Room in a head for what is written at its end.
 const RESERVED: usize = 64;
-/// The longest block that is kept to be compared.
-const LONGEST_BLOCK: usize = 256;
 
 /// What a block is read as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Shape {
     /// The head of a request.
     Request,
@@ -23,6 +22,7 @@ pub(super) enum Shape {
     /// Trailers of either.
     Trailers,
     /// Nothing: the stream is of no interest any more, only the table is.
+    #[default]
     Ignored,
 }
 
@@ -54,8 +54,8 @@ pub(super) enum Unfit {
     Fault(StreamFault),
 }
 
-/// The head that is being read, and then its text; reused from head to head.
-#[derive(Debug)]
+/// The head that is being read, and then its text; reused from head to head, and without memory at first.
+#[derive(Debug, Default)]
 pub(super) struct Head {
     /// The lines so far; the one that is being read stands at the end.
     text: Vec<u8>,
@@ -70,38 +70,11 @@ pub(super) struct Head {
     length: Option<u64>,
     lines: usize,
     unfit: Option<Unfit>,
-    /// The block that the text was read from, if it would be the same again.
-    same: Option<Same>,
-    block: Vec<u8>,
-}
-
-/// When a block means what it did.
-#[derive(Debug, Clone, Copy)]
-struct Same {
-    shape: Shape,
-    end: bool,
-    summary: Summary,
+    /// What the text was read from, if it would be the same again.
+    last: LastBlock,
 }
 
 impl Head {
-    /// Without memory of its own yet.
-    pub(super) fn new() -> Self {
-        Self {
-            text: Vec::new(),
-            pseudo: Pseudo::default(),
-            cookies: Vec::new(),
-            moving: Vec::new(),
-            shape: Shape::Ignored,
-            has_host: false,
-            started: false,
-            length: None,
-            lines: 0,
-            unfit: None,
-            same: None,
-            block: Vec::new(),
-        }
-    }
-
     /// The text that was read last.
     pub(super) fn text(&self) -> &[u8] {
         &self.text
@@ -116,29 +89,23 @@ impl Head {
         (self.has_host, self.started) = (false, false);
         (self.length, self.lines) = (None, 0);
         self.unfit = None;
-        self.same = None;
+        self.last.forget();
     }
 
     /// What was read last, if this block is the same. The table is, too: what changes it is a block, which isn't remembered.
-    pub(super) fn find_same(&self, block: &[u8], (shape, end): (Shape, bool)) -> Option<Summary> {
-        let same = self.same?;
-        let fits = same.shape == shape && same.end == end && self.block == block;
-        fits.then_some(same.summary)
+    pub(super) fn find_same(&self, block: &[u8], meant: (Shape, bool)) -> Option<Summary> {
+        self.last.find(block, meant)
     }
 
     /// Notes what the text was read from: a block that left the table as it was.
     pub(super) fn remember(&mut self, block: &[u8], end: bool, summary: Summary) {
-        if block.len() <= LONGEST_BLOCK {
-            self.block.clear();
-            self.block.extend_from_slice(block);
-            self.same = Some(Same { shape: self.shape, end, summary });
-        }
+        self.last.remember(block, (self.shape, end), summary);
     }
 
     /// Gives back buffers that have grown beyond `kept` bytes.
     pub(super) fn trim(&mut self, kept: usize) {
         if self.text.capacity() > kept {
-            self.same = None;
+            self.last.forget();
         }
         for buffer in [&mut self.text, self.pseudo.values(), &mut self.cookies, &mut self.moving] {
             if buffer.capacity() > kept {
@@ -376,6 +343,7 @@ impl Head {
 #[cfg(any(test, fuzzing))]
 impl Head {
     pub(super) fn held(&self) -> usize {
-        [&self.text, &self.cookies, &self.moving, &self.block].map(Vec::capacity).iter().sum::<usize>() + self.pseudo.held()
+        let own = [&self.text, &self.cookies, &self.moving].map(Vec::capacity).iter().sum::<usize>();
+        own + self.pseudo.held() + self.last.held()
     }
 }

@@ -11,6 +11,7 @@ mod frame;
 pub(crate) mod fuzz;
 mod head;
 mod hpack;
+mod last;
 mod pseudo;
 mod receive;
 mod send;

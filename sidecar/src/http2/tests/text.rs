@@ -95,7 +95,7 @@ fn fields_that_would_be_read_otherwise_in_http1_are_refused() {
 fn a_control_is_found_wherever_it_stands_in_a_value() {
     for control in (0u8..0x20).chain([0x7f]).filter(|b| *b != b'\t') {
         for (length, at) in (1..20).flat_map(|length| (0..length).map(move |at| (length, at))) {
-            let mut head = Head::new();
+            let mut head = Head::default();
             head.begin(Shape::Trailers);
             let mut value: Vec<u8> = (0..length).map(|i| [b'~', 0x80, 0xff, b'a', b'\x21'][i % 5]).collect();
             head.tail().extend_from_slice(&[b"a: ", value.as_slice()].concat());
@@ -229,7 +229,7 @@ fn answers_become_text_that_says_how_they_end() {
 
 /// A peer's view of a block that the encoder has written: as the text of a head.
 fn read_back(decoder: &mut Decoder, shape: Shape, bytes: &[u8]) -> String {
-    let mut head = Head::new();
+    let mut head = Head::default();
     decoder.read(bytes, (shape, true), &mut head).expect("a block that decodes").expect("a head");
     String::from_utf8_lossy(head.text()).into()
 }
@@ -306,7 +306,7 @@ proptest! {
     #[test]
     fn heads_survive_the_tables(heads in proptest::collection::vec((lines(), any::<bool>(), 0u32..5000), 1..12)) {
         let (mut encoder, mut decoder) = (Encoder::new(), Decoder::new());
-        let mut head = Head::new();
+        let mut head = Head::default();
         // Each twice in a row, and all once more: with what is kept of the last one, and with what isn't.
         for (lines, upper, max) in heads.iter().flat_map(|head| [head, head]).chain(&heads) {
             encoder.set_max(*max);
@@ -365,7 +365,7 @@ proptest! {
 fn a_text_of_the_most_that_is_allowed_is_one_that_http1_reads() {
     for length in MAX_HEAD - 400..MAX_HEAD {
         let value = "v".repeat(length);
-        let mut head = Head::new();
+        let mut head = Head::default();
         head.begin(Shape::Request);
         for (name, value) in POST.iter().chain(&[("a", value.as_str()), ("cookie", "c=1"), ("cookie", "d=2")]) {
             let mut decoder = Decoder::new();
