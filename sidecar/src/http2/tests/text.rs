@@ -83,6 +83,9 @@ fn fields_that_would_be_read_otherwise_in_http1_are_refused() {
         (":protocol", "websocket", StreamFault::PseudoHeader),
         (":status", "200", StreamFault::PseudoHeader),
         (":path", "/", StreamFault::PseudoHeader),
+        (":method", "GET", StreamFault::PseudoHeader),
+        (":scheme", "http", StreamFault::PseudoHeader),
+        (":authority", "a", StreamFault::PseudoHeader),
     ] {
         assert_eq!(get(&[(name, value)]), Err(fault), "{name:?}: {value:?}");
         let later = [GET.as_slice(), &[("a", "b"), (name, value)]].concat();
