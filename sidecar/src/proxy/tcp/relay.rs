@@ -5,10 +5,10 @@ use super::way::{Broken, Flow, Way};
 use crate::proxy::flag::Flag;
 use crate::worker::Worker;
 use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// What came first from upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +46,17 @@ pub(crate) enum Patience {
     UntilHalfOpen(Duration),
 }
 
-/// Passes bytes on both ways. A side that has ended has its end passed on while the other goes on; `Ok` once both have. When nothing
-/// has moved either way for longer than `patience` says, that is the end, and the flag says who was waited for. `told` is called at the first byte from
-/// upstream, or at an end of upstream that comes instead and before the client's.
+impl Patience {
+    fn idle(self) -> Duration {
+        match self {
+            Self::Always(idle) | Self::UntilHalfOpen(idle) => idle,
+        }
+    }
+}
+
+/// Passes bytes on both ways. A side that has ended has its end passed on while the other goes on; `Ok` once both have. When
+/// nothing has moved either way for longer than `patience` says, that is the end, and the flag says who was waited for. `told` is
+/// called at the first byte from upstream, or at an end of upstream that comes instead and before the client's.
 pub(crate) async fn relay(
     worker: &Worker,
     (mut client, mut upstream): (End<'_>, End<'_>),
@@ -56,38 +64,20 @@ pub(crate) async fn relay(
     patience: Patience,
     told: impl FnOnce(First),
 ) -> Result<(), Flag> {
-    let Flows { up: up_flow, down: down_flow } = flows;
-    let (mut up, mut down) = (Way::new(worker, up_flow), Way::new(worker, down_flow));
-    let (idle, is_patient) = match patience {
-        Patience::Always(idle) => (idle, false),
-        Patience::UntilHalfOpen(idle) => (idle, true),
-    };
+    let (mut up, mut down) = (Way::new(worker, &flows.up), Way::new(worker, &flows.down));
     // Where nobody reads, only this tells that a side has been reset.
     let mut client_broken = pin!(broken(client.socket()));
     let mut upstream_broken = pin!(broken(upstream.socket()));
-    let (started, mut timer) = (Instant::now(), pin!(sleep(idle)));
+    let (started, mut timer) = (Instant::now(), pin!(sleep(patience.idle())));
     let mut told = Some(told);
-    let mut tell = |first| told.take().into_iter().for_each(|told| told(first));
     poll_fn(move |cx| {
         let upward = up.poll(cx, &mut client, &mut upstream);
         let downward = down.poll(cx, &mut upstream, &mut client);
-        if down_flow.has_begun.get() {
-            tell(First::Byte);
+        if let Some(first) = find_first(flows, downward) {
+            told.take().into_iter().for_each(|told| told(first));
         }
-        match downward {
-            Poll::Ready(Ok(())) if up_flow.has_ended.get() => {}
-            Poll::Ready(Ok(()) | Err(Broken::Read)) => tell(First::End),
-            Poll::Ready(Err(Broken::Write)) | Poll::Pending => {}
-        }
-        match (upward, downward) {
-            (Poll::Ready(Err(Broken::Read)), _) | (_, Poll::Ready(Err(Broken::Write))) => {
-                return Poll::Ready(Err(Flag::Cancelled));
-            }
-            (Poll::Ready(Err(Broken::Write)), _) | (_, Poll::Ready(Err(Broken::Read))) => {
-                return Poll::Ready(Err(Flag::UpstreamReset));
-            }
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ok(())),
-            _ => {}
+        if let Some(end) = find_end(upward, downward) {
+            return Poll::Ready(end);
         }
         if up.is_deaf() && client_broken.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(Flag::Cancelled));
@@ -95,20 +85,52 @@ pub(crate) async fn relay(
         if down.is_deaf() && upstream_broken.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(Flag::UpstreamReset));
         }
-        while timer.as_mut().poll(cx).is_ready() {
-            let quiet_since = up_flow.moved_at().max(down_flow.moved_at()).unwrap_or(started);
-            if is_patient && !up_flow.has_ended.get() && !down_flow.has_ended.get() {
-                timer.as_mut().reset(Instant::now() + idle);
-                continue;
-            }
-            if quiet_since.elapsed() >= idle {
-                return Poll::Ready(Err(waited_for(flows)));
-            }
-            timer.as_mut().reset(quiet_since + idle);
-        }
-        Poll::Pending
+        poll_silence(cx, (started, timer.as_mut()), flows, patience).map(Err)
     })
     .await
+}
+
+/// What came first from upstream, once it is known.
+fn find_first(flows: &Flows, downward: Poll<Result<(), Broken>>) -> Option<First> {
+    match downward {
+        _ if flows.down.has_begun.get() => Some(First::Byte),
+        Poll::Ready(Ok(())) if flows.up.has_ended.get() => None,
+        Poll::Ready(Ok(()) | Err(Broken::Read)) => Some(First::End),
+        Poll::Ready(Err(Broken::Write)) | Poll::Pending => None,
+    }
+}
+
+/// The end, if one way has broken, and who broke it, or both have ended.
+fn find_end(upward: Poll<Result<(), Broken>>, downward: Poll<Result<(), Broken>>) -> Option<Result<(), Flag>> {
+    match (upward, downward) {
+        (Poll::Ready(Err(Broken::Read)), _) | (_, Poll::Ready(Err(Broken::Write))) => Some(Err(Flag::Cancelled)),
+        (Poll::Ready(Err(Broken::Write)), _) | (_, Poll::Ready(Err(Broken::Read))) => Some(Err(Flag::UpstreamReset)),
+        (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Some(Ok(())),
+        _ => None,
+    }
+}
+
+/// Ready when nothing has moved either way for longer than `patience` says, with who was waited for. `timer` rings now and then
+/// from `started` on: it is set anew when it does, not with every byte.
+fn poll_silence(
+    cx: &mut Context<'_>,
+    (started, mut timer): (Instant, Pin<&mut Sleep>),
+    flows: &Flows,
+    patience: Patience,
+) -> Poll<Flag> {
+    let Flows { up, down } = flows;
+    let (idle, is_patient) = (patience.idle(), matches!(patience, Patience::UntilHalfOpen(_)));
+    loop {
+        ready!(timer.as_mut().poll(cx));
+        let quiet_since = up.moved_at().max(down.moved_at()).unwrap_or(started);
+        if is_patient && !up.has_ended.get() && !down.has_ended.get() {
+            timer.as_mut().reset(Instant::now() + idle);
+        } else if quiet_since.elapsed() >= idle {
+            return Poll::Ready(waited_for(flows));
+        } else {
+            timer.as_mut().reset(quiet_since + idle);
+        }
+    }
 }
 
 /// Who was waited for: who doesn't take what is there, else who has not ended yet; if that is both, it is nobody's fault.
