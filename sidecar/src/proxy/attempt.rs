@@ -13,10 +13,12 @@ use crate::worker::Worker;
 use evenkeel_balance::{Endpoint, InFlight, NoEndpoint, Outcome, PickArgs};
 use evenkeel_wire::RetryOn;
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use wait::Waiting;
@@ -63,8 +65,17 @@ pub(crate) enum Unreached {
     Deadline,
     /// There was no room.
     Shed(Shed),
-    /// The client went away while there was no room.
+    /// The client went away before.
     ClientGone,
+}
+
+/// What a request waits for before it reaches an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// Its turn in the queue.
+    Room,
+    /// A connection, which has a time limit of its own.
+    Connection,
 }
 
 /// Why a request that found no room was turned away.
@@ -193,22 +204,29 @@ impl Attempts {
     }
 
     /// Picks, then lets `reach` find a way to the picked endpoint; when it fails, moves on to another one while retries are left.
-    /// Where there is no room, waits for its turn until `gone` ends.
+    /// Where there is no room, waits for its turn. Ends early once `gone` is ready: there is nobody to do it for.
     pub(crate) async fn establish<S>(
         &mut self,
         worker: &Worker,
-        gone: impl Future<Output = ()>,
+        mut gone: impl FnMut(&mut Context<'_>, Awaited) -> Poll<()>,
         reach: impl AsyncFn(&Self, &Chosen) -> Result<S, ConnectError>,
     ) -> Result<(Chosen, S), Unreached> {
-        let mut gone = pin!(gone);
         loop {
             let picked = self.pick_in_turn(worker);
             let Some(chosen) = picked.map_err(|none| self.without_another(none))? else {
                 // Boxed: few requests wait, and each would set the place aside.
-                Box::pin(self.wait(worker, gone.as_mut())).await?;
+                Box::pin(self.wait(worker, |cx| gone(cx, Awaited::Room))).await?;
                 continue;
             };
-            match reach(self, &chosen).await {
+            let reached = {
+                let mut reached = pin!(reach(self, &chosen));
+                poll_fn(|cx| match reached.as_mut().poll(cx) {
+                    Poll::Ready(reached) => Poll::Ready(Ok(reached)),
+                    Poll::Pending => gone(cx, Awaited::Connection).map(|()| Err(Unreached::ClientGone)),
+                })
+                .await?
+            };
+            match reached {
                 Ok(way) => {
                     self.waiting.end();
                     return Ok((chosen, way));

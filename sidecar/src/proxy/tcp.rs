@@ -9,6 +9,7 @@ mod tests;
 mod way;
 
 pub(crate) use end::End;
+use end::broken;
 pub(crate) use pipes::Pipes;
 pub(crate) use relay::{First, Flows, Patience, relay};
 
@@ -25,10 +26,10 @@ use evenkeel_balance::{Outcome, key_hash};
 use evenkeel_wire::{Algorithm, HashKey};
 use socket2::SockRef;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::Interest;
 use way::Flow;
 
 /// A silent peer is asked after this long, and given up after three questions.
@@ -41,7 +42,11 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Stream, addresses: Add
     let key = source_key(pool.policy(), worker.source(addresses.source.ip()));
     let mut attempts = Attempts::new(pool.clone(), key, None).announcing(addresses);
     let connect = async |attempts: &Attempts, chosen: &Chosen| attempts.connect(&worker, chosen, offer).await;
-    let (chosen, mut upstream) = match attempts.establish(&worker, gone(&client), connect).await {
+    let established = {
+        let mut gone = pin!(broken(client.socket()));
+        attempts.establish(&worker, |cx, _| gone.as_mut().poll(cx), connect).await
+    };
+    let (chosen, mut upstream) = match established {
         Ok(established) => established,
         Err(unreached) => {
             record.set_flag(unreached.into());
@@ -88,14 +93,6 @@ fn note_first(record: &mut Record, first: First, up: &Flow) {
         }
         First::End if up.moved.get() > 0 => record.report(Outcome::GatewayError),
         First::End => record.report(Outcome::Cancelled),
-    }
-}
-
-/// Ends when the client resets its connection. That it has ended its side says nothing: it may have asked already.
-async fn gone(client: &Stream) {
-    match client.socket() {
-        Some(socket) => drop(socket.ready(Interest::ERROR).await),
-        None => std::future::pending().await,
     }
 }
 

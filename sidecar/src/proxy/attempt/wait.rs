@@ -6,9 +6,9 @@ use crate::proxy::queue::{Queue, Ticket};
 use crate::worker::Worker;
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -55,7 +55,11 @@ impl Attempts {
     }
 
     /// Joins the queue, or stays in it, having found no room: ends when it is worth another look.
-    pub(super) async fn wait(&mut self, worker: &Worker, gone: Pin<&mut impl Future<Output = ()>>) -> Result<(), Unreached> {
+    pub(super) async fn wait(
+        &mut self,
+        worker: &Worker,
+        gone: impl FnMut(&mut Context<'_>) -> Poll<()>,
+    ) -> Result<(), Unreached> {
         // Where this one has failed already, another may succeed.
         let only_for_me = self.tried.len() > self.crowded;
         self.forget_crowded();
@@ -89,13 +93,13 @@ impl Attempts {
     }
 
     /// Waits for the call, and stays until it is known what comes of it.
-    async fn called(&mut self, stay: Stay, mut gone: Pin<&mut impl Future<Output = ()>>) -> Result<(), Unreached> {
+    async fn called(&mut self, stay: Stay, mut gone: impl FnMut(&mut Context<'_>) -> Poll<()>) -> Result<(), Unreached> {
         let mut over = pin!(sleep_until(self.waiting.until.unwrap_or(stay.since)));
         let called = poll_fn(|cx| {
             if stay.ticket.poll_called(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            if gone.as_mut().poll(cx).is_ready() {
+            if gone(cx).is_ready() {
                 return Poll::Ready(Err(Unreached::ClientGone));
             }
             over.as_mut().poll(cx).map(|()| Err(Unreached::Shed(Shed::QueueTimeout)))

@@ -9,6 +9,7 @@ use super::upload::{Upload, UploadEnds, UploadError};
 use crate::grpc;
 use crate::http1::{Fault, Request, Response, ResponseParser};
 use crate::metrics::OpenConnection;
+use crate::proxy::attempt::Awaited;
 use crate::stream::Stream;
 use evenkeel_wire::Timeouts;
 use std::task::{Context, Poll, ready};
@@ -101,14 +102,20 @@ pub(super) struct Exchange<'a> {
     download: Download,
 }
 
-/// Before the exchange, while there is no endpoint for the request: ready if the client has ended or reset its connection. One that
-/// has only ended its writing side is taken for gone: most that do are, and there is too much to do. What it sends is kept for later.
-pub(super) fn poll_gone(cx: &mut Context<'_>, client: &mut Stream, input: &mut Input, buffers: &Buffers) -> Poll<()> {
+/// Before the exchange: ready if the client has ended or reset its connection. One that has only ended its writing side is taken for
+/// gone while there is no room: most that do are, and there is too much to do. What it sends is kept for later.
+pub(super) fn poll_gone(
+    cx: &mut Context<'_>,
+    awaited: Awaited,
+    client: &mut Stream,
+    input: &mut Input,
+    buffers: &Buffers,
+) -> Poll<()> {
     // A stream's end is a request's proper end; it can only be cut off.
     if let Stream::H2(client) = client {
         return client.poll_gone(cx);
     }
-    while !input.is_full() {
+    while awaited == Awaited::Room && !input.is_full() {
         match ready!(input.poll_fill(cx, client, buffers)) {
             Ok(0) | Err(_) => return Poll::Ready(()),
             Ok(_) => {}

@@ -20,9 +20,10 @@ use crate::worker::Worker;
 use evenkeel_balance::key_hash;
 use evenkeel_wire::{Algorithm, HashKey, RetryOn, UpstreamProtocol};
 use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -54,54 +55,37 @@ impl Connection {
         pool: Arc<PoolEntry>,
         request: &Request,
     ) -> Result<Next, Refusal> {
-        let key = self.find_key(&pool);
-        let class = self.find_class(&pool, request);
-        self.call = self.find_call(record.started().into_std());
-        self.wanted = wanted(&pool, self.call.is_some());
-        let is_certain = self.wanted == Wanted::Http1;
-        self.timer.limit(self.find_deadline(&pool, record.started().into_std()));
-        self.take_head(request);
+        let mut attempts = self.prepare(record, pool, request);
         // To be refused before anybody is asked. Where only the connect tells how bodies are framed, it waits until then.
-        let mut upload = Upload::new(request.body, self.client.frames_bodies(), false);
-        if is_certain && let Err(fault) = self.take_body(&mut upload) {
-            return Err(self.refuse_body(record, fault));
-        }
-        // Whether the connection was kept or new: an endpoint that dies takes both along (ADR 2).
-        let may_resend = request.is_replayable() && pool.policy().retry.on.contains(&RetryOn::StaleConnection);
-        let mut resent = false;
-        let mut attempts = Attempts::new(pool.clone(), key, class).announcing(self.caller.addresses());
-        let (mut chosen, mut upstream) = match self.establish(&mut attempts, true).await {
-            Ok(established) => established,
-            Err(unreached) => return self.refuse_unreached(record, unreached, request, &mut upload),
+        let mut body = match self.wanted {
+            Wanted::Http1 => Some(self.take_body(record, request, false)?),
+            Wanted::Http2 | Wanted::Either => None,
         };
-        if !is_certain {
-            self.up.keep();
-            upload = Upload::new(request.body, self.client.frames_bodies(), upstream.stream.frames_bodies());
-        }
+        let mut resent = false;
+        let (mut chosen, mut upstream) = match self.establish(&mut attempts, true).await {
+            Ok(way) => way,
+            Err(unreached) => return self.refuse_unreached(record, unreached, request, body),
+        };
         loop {
             record.set_chosen(chosen);
             self.send_head(&mut upstream, request);
-            if !is_certain && let Err(fault) = self.take_body(&mut upload) {
-                return Err(self.refuse_body(record, fault));
-            }
+            let upload = match body.take() {
+                Some(upload) => upload,
+                None => self.take_body(record, request, upstream.stream.frames_bodies())?,
+            };
             if !upstream.reused {
                 self.now = Instant::now();
             }
             let ended = self.exchange(record, &mut upstream, request, upload).await;
-            let again = match ended.result {
-                Err(Failure::Upstream { silent: true }) => may_resend,
-                Err(Failure::Unprocessed) => self.up.may_rewind(),
-                _ => false,
-            };
-            if !(again && (!resent || attempts.may_retry())) {
+            let again = self.may_go_again(&ended, &attempts, request) && (!resent || attempts.may_retry());
+            let Some(stale) = again.then(|| record.take_chosen()).flatten() else {
                 record.add_bytes(Direction::Upstream, self.up.total());
                 record.add_bytes(Direction::Downstream, self.down.total());
                 return match ended.is_upgrade() {
                     true => Ok(Box::pin(self.tunnel(record, upstream)).await),
                     false => self.settle(record, upstream, request, ended),
                 };
-            }
-            let Some(stale) = record.take_chosen() else { return Ok(Next::Abort) };
+            };
             // What has been kept of a body has no framing: it is for HTTP/2 alone, whatever the next endpoint would choose.
             if upstream.stream.frames_bodies() && request.body != Framing::None {
                 self.wanted = Wanted::Http2;
@@ -109,15 +93,41 @@ impl Connection {
             // Its place, too, is the next one's.
             drop(upstream);
             self.up.rewind();
-            upload = ended.upload;
-            let established = match std::mem::replace(&mut resent, true) {
+            body = Some(ended.upload);
+            let way = match std::mem::replace(&mut resent, true) {
                 false => Box::pin(self.renew(&mut attempts, stale)).await,
                 true => Box::pin(self.move_on(&mut attempts, stale)).await,
             };
-            (chosen, upstream) = match established {
-                Ok(established) => established,
-                Err(unreached) => return self.refuse_unreached(record, unreached, request, &mut upload),
+            (chosen, upstream) = match way {
+                Ok(way) => way,
+                Err(unreached) => return self.refuse_unreached(record, unreached, request, body),
             };
+        }
+    }
+
+    /// What is known of the request before an endpoint is, and its head as it goes upstream.
+    fn prepare(&mut self, record: &Record, pool: Arc<PoolEntry>, request: &Request) -> Attempts {
+        let started = record.started().into_std();
+        let key = self.find_key(&pool);
+        let class = self.find_class(&pool, request);
+        self.call = self.find_call(started);
+        self.wanted = wanted(&pool, self.call.is_some());
+        self.timer.limit(self.find_deadline(&pool, started));
+        self.take_head(request);
+        if self.wanted != Wanted::Http1 {
+            self.up.keep();
+        }
+        Attempts::new(pool, key, class).announcing(self.caller.addresses())
+    }
+
+    /// Whether the request may go to an endpoint once more. Whether its connection was kept or new: an endpoint that dies takes both
+    /// along (ADR 2).
+    fn may_go_again(&self, ended: &Ended, attempts: &Attempts, request: &Request) -> bool {
+        let may_resend = || attempts.pool().policy().retry.on.contains(&RetryOn::StaleConnection) && request.is_replayable();
+        match ended.result {
+            Err(Failure::Upstream { silent: true }) => may_resend(),
+            Err(Failure::Unprocessed) => self.up.may_rewind(),
+            _ => false,
         }
     }
 
@@ -168,10 +178,14 @@ impl Connection {
         self.up.send_head(&mut upstream.stream, self.head_length, request.body == Framing::None);
     }
 
-    /// Writes what is already there of the body, so that it leaves along with the head.
-    fn take_body(&mut self, upload: &mut Upload) -> Result<(), Fault> {
-        let Self { worker, client_input, up, .. } = self;
-        upload.take(client_input, up, &worker.http().buffers)
+    /// Writes what is already there of the body, so that it leaves along with the head. `framed`: upstream, bodies end by themselves.
+    fn take_body(&mut self, record: &mut Record, request: &Request, framed: bool) -> Result<Upload, Refusal> {
+        let Self { worker, client, client_input, up, .. } = self;
+        let mut upload = Upload::new(request.body, client.frames_bodies(), framed);
+        match upload.take(client_input, up, &worker.http().buffers) {
+            Ok(()) => Ok(upload),
+            Err(fault) => Err(self.refuse_body(record, fault)),
+        }
     }
 
     /// A way to an endpoint: a kept connection where that is allowed and there is one, else a new one.
@@ -189,12 +203,8 @@ impl Connection {
                 None => Box::pin(connect(worker, *wanted, attempts, chosen)).await,
             }
         };
-        let gone = poll_fn(|cx| poll_gone(cx, client, client_input, &worker.http().buffers));
-        let established = attempts.establish(worker, gone, reach);
-        match timer.limited() {
-            None => established.await,
-            Some(limit) => tokio::time::timeout_at(limit, established).await.unwrap_or(Err(Unreached::Deadline)),
-        }
+        let gone = |cx: &mut Context<'_>, awaited| poll_gone(cx, awaited, client, client_input, &worker.http().buffers);
+        by(timer.limited(), pin!(attempts.establish(worker, gone, reach))).await?
     }
 
     /// After a stale connection: a new one to the same endpoint, or to another if it refuses or has left the pool.
@@ -204,11 +214,7 @@ impl Connection {
             attempts.pass_over(&self.worker, stale)?;
             return self.establish(attempts, false).await;
         }
-        let connected = connect(&self.worker, self.wanted, attempts, &stale);
-        let connected = match self.timer.limited() {
-            None => connected.await,
-            Some(limit) => tokio::time::timeout_at(limit, connected).await.map_err(|_| Unreached::Deadline)?,
-        };
+        let connected = by(self.timer.limited(), pin!(connect(&self.worker, self.wanted, attempts, &stale))).await?;
         match connected {
             Ok(upstream) => Ok((stale, upstream)),
             Err(error) => {
@@ -320,10 +326,11 @@ impl Connection {
         record: &mut Record,
         why: Unreached,
         request: &Request,
-        upload: &mut Upload,
+        body: Option<Upload>,
     ) -> Result<Next, Refusal> {
         // A body that came along with its head is done with, so that the connection can stay.
-        let read = (self.wanted == Wanted::Http1 || self.take_body(upload).is_ok()) && upload.is_read();
+        let body = body.map_or_else(|| self.take_body(record, request, false), Ok);
+        let read = body.is_ok_and(|upload| upload.is_read());
         self.discard();
         let Some(refusal) = Refusal::unreached(why) else { return Ok(Next::Abort) };
         let refusal = refusal.with(!self.is_last && may_stay(request, read), request.method == Method::Head);
@@ -382,6 +389,14 @@ async fn connect(worker: &Rc<Worker>, wanted: Wanted, attempts: &Attempts, chose
             Upstream { stream, reused: false, announced, open: Some(open()) }
         }
     })
+}
+
+/// What comes of it before the time that the request may take is up.
+async fn by<T>(limit: Option<Instant>, work: Pin<&mut impl Future<Output = T>>) -> Result<T, Unreached> {
+    match limit {
+        None => Ok(work.await),
+        Some(limit) => tokio::time::timeout_at(limit, work).await.map_err(|_| Unreached::Deadline),
+    }
 }
 
 /// What the request asks of its way upstream.

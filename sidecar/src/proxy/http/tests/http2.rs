@@ -15,11 +15,17 @@ struct Front {
 
 impl Front {
     async fn start(endpoints: &[SocketAddr], protocol: UpstreamProtocol) -> Self {
+        Self::start_with(endpoints, protocol, Limits::default()).await
+    }
+
+    async fn start_with(endpoints: &[SocketAddr], protocol: UpstreamProtocol, limits: Limits) -> Self {
         let listener = TcpListener::bind((V4, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let mut policy = Policy {
             listeners: vec![Listener::new("http", address.port(), Protocol::Http)],
             retry: Retry { max_retries: 1, on: vec![RetryOn::ConnectFailure, RetryOn::StaleConnection] },
+            connect_timeout_ms: 60_000,
+            limits,
             ..crate::control::tests::policy()
         };
         policy.upstream.protocol = protocol;
@@ -40,6 +46,12 @@ impl Front {
         let (client, connection) = builder.await.expect("a handshake");
         tokio::task::spawn_local(async move { drop(connection.await) });
         client.ready().await.expect("room for a stream")
+    }
+
+    /// Requests that have an endpoint.
+    fn in_flight(&self) -> u32 {
+        let pool = crate::proxy::http::find_pool(&self.worker, self.address.port()).expect("a pool");
+        pool.members().map(|member| member.endpoint().in_flight()).sum()
     }
 
     async fn client_of_http1(&self) -> Peer {
@@ -436,5 +448,40 @@ fn draining_says_goodbye_twice_and_lets_streams_finish() {
         assert_eq!(read(response.body_mut()).await.0, "ok");
         ended.await.expect("no panic").expect("a proper end");
         draining.abort();
+    });
+}
+
+/// A listener whose queue is full: connects are neither taken nor refused.
+fn full() -> (SocketAddr, Vec<socket2::Socket>) {
+    let socket = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let listener = socket();
+    listener.bind(&SocketAddr::from((V4, 0)).into()).expect("a free port");
+    listener.listen(0).expect("listens");
+    let address = listener.local_addr().expect("an address").as_socket().expect("of IP");
+    let waiting = std::iter::repeat_with(|| {
+        let client = socket();
+        client.set_nonblocking(true).expect("is set");
+        let _ = client.connect(&address.into());
+        client
+    });
+    (address, std::iter::once(listener).chain(waiting.take(4)).collect())
+}
+
+#[test]
+fn a_stream_that_is_cut_off_while_its_endpoint_is_connected_to_is_over() {
+    run(async || {
+        for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
+            let (address, _sockets) = full();
+            let front = Front::start(&[address], protocol).await;
+            let mut client = front.client().await;
+            let (_response, mut stream) = client.send_request(get("/"), false).expect("is sent");
+            while front.in_flight() == 0 {
+                tokio::task::yield_now().await;
+            }
+            stream.send_reset(Reason::CANCEL);
+            while front.in_flight() > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
     });
 }
