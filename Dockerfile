@@ -6,14 +6,9 @@ FROM rust:1.95-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-# One by one: together they would share features, and the sidecar would link kube. The target is named, or build scripts
-# and macros would be linked statically, too.
-RUN target="$(uname -m)-unknown-linux-gnu" \
-    && export RUSTFLAGS="-C target-feature=+crt-static" \
-    && for program in evenkeel-operator evenkeel-sidecar echo; do \
+RUN for program in evenkeel-operator evenkeel-sidecar echo; do \
         package="$program"; [ "$program" != echo ] || package=evenkeel-e2e; \
-        cargo build --locked --release --target "$target" -p "$package" --bin "$program" \
-        && install -D -t /out "target/$target/release/$program" || exit 1; \
+        file="$(scripts/ship "$package" "$program")" && install -D -t /out "$file" || exit 1; \
     done
 
 FROM scratch AS operator

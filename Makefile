@@ -12,10 +12,8 @@ SECONDS ?= 60
 MINUTES ?= 20
 LOAD := release --bin evenkeel-sidecar --bin echo
 BUILT := $(or $(CARGO_TARGET_DIR),target)
-# The sidecar as the image has it: static, and alone, so that it shares no features with other programs.
-STATIC := $(shell uname -m)-unknown-linux-gnu
-SIDECAR := $(BUILT)/$(STATIC)/release/evenkeel-sidecar
-BUILD_SIDECAR := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(STATIC) -p evenkeel-sidecar
+# The sidecar as the image has it.
+SIDECAR = $$(scripts/ship evenkeel-sidecar evenkeel-sidecar)
 
 .PHONY: protocols abuse soak clients h2spec conformance help deps check fmt lint test unit deny drift pure sim sim-check crds demo cluster cluster-down e2e bench bench-core bench-instructions model fuzz
 
@@ -102,14 +100,12 @@ e2e: $(if $(KUBECONFIG),,cluster) ## the tests on the real cluster (or on yours:
 
 bench: ## against HAProxy, NGINX and Envoy, into target/bench/summary.json (15 minutes); ARGUMENTS="--row http1 --rounds 3"
 	@e2e/cluster/deps bench
-	$(BUILD_SIDECAR)
 	cargo build --locked --release -p evenkeel-e2e --bin echo --bin bench
-	$(BUILT)/release/bench --sidecar $(SIDECAR) $(ARGUMENTS)
+	@sidecar=$(SIDECAR) && $(BUILT)/release/bench --sidecar $$sidecar $(ARGUMENTS)
 
 bench-instructions: ## instructions and system calls of one small HTTP/1.1 request, against the limit that is checked in
 	@e2e/cluster/deps instructions
-	$(BUILD_SIDECAR)
-	cargo run --quiet --locked -p evenkeel-e2e --bin bench -- --sidecar $(SIDECAR) instructions
+	@sidecar=$(SIDECAR) && cargo run --quiet --locked -p evenkeel-e2e --bin bench -- --sidecar $$sidecar instructions
 
 protocols: ## the data path from outside: conformance at every cut, h2spec, abuse, gRPC interop and real clients
 	@e2e/cluster/deps protocols

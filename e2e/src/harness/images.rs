@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 // Also for a build with nothing in the cache.
 const BUILD_LIMIT: Duration = Duration::from_secs(40 * 60);
 
@@ -63,14 +62,11 @@ fn provide(cluster: &Cluster, program: &Program) -> Result<String> {
     Ok(image)
 }
 
-// One package at a time: built together, cargo would unify their features, and the sidecar would link what it may not.
 fn build(program: &Program) -> Result<PathBuf> {
-    let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--quiet", "--locked", "--release", "--target", TARGET, "-p", program.package, "--bin", program.name]);
-    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static").current_dir(checkout());
-    command::run(&mut cargo, b"", BUILD_LIMIT)?.successful("cargo build")?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout().join("target"), PathBuf::from);
-    Ok(target.join(TARGET).join("release").join(program.name))
+    let mut ship = Command::new(checkout().join("scripts/ship"));
+    ship.args([program.package, program.name]);
+    let said = command::run(&mut ship, b"", BUILD_LIMIT)?.successful("scripts/ship")?;
+    Ok(PathBuf::from(said.trim_end()))
 }
 
 fn digest(file: &Path) -> Result<String> {
