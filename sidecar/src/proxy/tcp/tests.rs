@@ -103,6 +103,20 @@ fn a_client_that_resets_under_back_pressure_ends_the_connection_at_once() {
 }
 
 #[test]
+fn whoever_resets_an_open_connection_is_named() {
+    for (client_resets, flag) in [(true, Flag::Cancelled), (false, Flag::UpstreamReset)] {
+        in_real_time(async |worker, Through { client, from_client, to_server, server }| {
+            let flows = Flows::default();
+            let (resets, _stays) = if client_resets { (client, server) } else { (server, client) };
+            reset(&resets);
+            drop(resets);
+            let end = relay(&worker, sockets(&from_client, &to_server), &flows, Patience::Always(SILENCE), |_| {}).await;
+            assert_eq!(end, Err(flag));
+        });
+    }
+}
+
+#[test]
 fn once_one_way_has_ended_five_minutes_of_silence_end_the_other_and_bytes_put_that_off() {
     on_worker(async |worker, Through { mut client, from_client, to_server, mut server }| {
         let (flows, start) = (Flows::default(), Instant::now());
