@@ -12,4 +12,5 @@ pub mod plain;
 pub mod report;
 pub mod scenario;
 mod server;
+mod traffic;
 pub mod world;

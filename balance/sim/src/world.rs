@@ -8,11 +8,12 @@ use evenkeel_balance::{InFlight, ProbeAnswer, SmallRng};
 
 use crate::arm::{Arm, Ask, Balancer, Ending};
 use crate::events::{Nanos, Queue};
-use crate::law::{Purpose, nanos, stream, unit};
+use crate::law::{Purpose, nanos, stream};
 use crate::outcome::{End, Outcome, Record};
 use crate::plain::Feedback;
-use crate::scenario::{Arrivals, Conduct, Event, Scenario};
+use crate::scenario::{Conduct, Event, Scenario};
 use crate::server::{JobId, Server};
+use crate::traffic::{Arrival, Traffic};
 
 /// What is due at a moment. Arrivals and timeouts come in order of time by themselves and don't pass through the queue.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +32,7 @@ enum Due {
     Change(usize),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Request {
     arrived: Nanos,
     work: Nanos,
@@ -49,7 +50,7 @@ struct Request {
 }
 
 /// An attempt on a server, from sending to answer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Job {
     request: u32,
     generation: u32,
@@ -65,8 +66,9 @@ struct Job {
     told: ProbeAnswer,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum State {
+    #[default]
     Sent,
     Queued,
     /// Queued, but nobody waits any more.
@@ -83,14 +85,11 @@ struct World<'a> {
     servers: Vec<Server>,
     present: Vec<bool>,
     balancers: Vec<Balancer>,
-    /// Cumulative shares, the last is 1.
-    shares: Vec<f64>,
+    traffic: Traffic<'a>,
     requests: Vec<Request>,
     free_requests: Vec<u32>,
     jobs: Vec<Job>,
     free_jobs: Vec<JobId>,
-    arrivals: SmallRng,
-    work: SmallRng,
     antagonists: Vec<SmallRng>,
     picks: Vec<SmallRng>,
     /// Of no meaning between calls.
@@ -110,12 +109,6 @@ impl<'a> World<'a> {
     fn new(scenario: &'a Scenario, arm: &Arm, seed: u64) -> Self {
         let origin = Instant::now();
         let window = (nanos(scenario.warm_up), nanos(scenario.length));
-        let total: f64 = scenario.balancers.iter().map(|balancer| balancer.share).sum();
-        let mut sum = 0.0;
-        let shares = scenario.balancers.iter().map(|balancer| {
-            sum += balancer.share / total;
-            sum
-        });
         let count = scenario.balancers.len();
         let servers = scenario.servers.iter().enumerate();
         Self {
@@ -127,13 +120,11 @@ impl<'a> World<'a> {
             servers: servers.map(|(n, spec)| Server::new(spec.clone(), window, stream(seed, Purpose::Servers, n))).collect(),
             present: scenario.servers.iter().map(|spec| spec.present).collect(),
             balancers: (0..count).map(|number| Balancer::new(arm, scenario, number, seed, origin)).collect(),
-            shares: shares.collect(),
+            traffic: Traffic::new(scenario, seed),
             requests: Vec::new(),
             free_requests: Vec::new(),
             jobs: Vec::new(),
             free_jobs: Vec::new(),
-            arrivals: stream(seed, Purpose::Arrivals, 0),
-            work: stream(seed, Purpose::Work, 0),
             antagonists: (0..scenario.servers.len()).map(|n| stream(seed, Purpose::Antagonists, n)).collect(),
             picks: (0..count).map(|n| stream(seed, Purpose::Picks, n)).collect(),
             targets: Vec::new(),
@@ -153,7 +144,7 @@ impl<'a> World<'a> {
 
     /// Until nothing is due. Ties: events of the queue, then timeouts, then arrivals.
     fn go(&mut self) {
-        let mut arrival = self.next_arrival(0);
+        let mut arrival = self.traffic.next_at(0);
         loop {
             let (event, timeout) = (self.queue.next_at(), self.timeouts.front().map_or(Nanos::MAX, |due| due.0));
             let next = event.min(timeout).min(arrival);
@@ -172,7 +163,7 @@ impl<'a> World<'a> {
                 }
             } else {
                 self.arrive();
-                arrival = self.next_arrival(next);
+                arrival = self.traffic.next_at(next);
             }
         }
     }
@@ -191,52 +182,14 @@ impl<'a> World<'a> {
         }
     }
 
-    /// When the next request comes, after `from`; the end of time after the last.
-    fn next_arrival(&mut self, from: Nanos) -> Nanos {
-        let scenario = self.scenario;
-        let length = nanos(scenario.length);
-        let mut left = match scenario.arrivals {
-            Arrivals::Poisson => -crate::maths::ln(unit(&mut self.arrivals)),
-            Arrivals::Even => 1.0,
-        };
-        // The gap is measured in expected requests, so that it carries over where the rate changes.
-        let mut at = from as f64 / 1e9;
-        let step = scenario.rate.partition_point(|&(since, _)| nanos(since) <= from).max(1) - 1;
-        for (index, &(_, rate)) in scenario.rate.iter().enumerate().skip(step) {
-            let until = scenario.rate.get(index + 1).map_or(f64::INFINITY, |next| next.0);
-            if rate > 0.0 && at + left / rate <= until {
-                let next = nanos(at + left / rate).max(from);
-                return if next < length { next } else { Nanos::MAX };
-            }
-            left -= (until - at) * rate;
-            at = until;
-        }
-        Nanos::MAX
-    }
-
     fn arrive(&mut self) {
-        let place = unit(&mut self.arrivals);
-        let balancer = self.shares.partition_point(|&share| share < place).min(self.shares.len() - 1) as u32;
-        let seconds = self.scenario.work.draw(&mut self.work);
-        let class = self.scenario.class_of(seconds);
+        let Arrival { balancer, work, class } = self.traffic.draw();
         let index = self.free_requests.pop().unwrap_or(self.requests.len() as u32);
         if index as usize == self.requests.len() {
-            self.requests.push(Request {
-                arrived: 0,
-                work: 0,
-                class: None,
-                balancer: 0,
-                attempt: 0,
-                server: 0,
-                sent: 0,
-                lease: None,
-                job: 0,
-                tried: Vec::new(),
-                generation: 0,
-            });
+            self.requests.push(Request::default());
         }
         let request = &mut self.requests[index as usize];
-        (request.arrived, request.work, request.class) = (self.now, nanos(seconds), class);
+        (request.arrived, request.work, request.class) = (self.now, work, class);
         (request.balancer, request.attempt) = (balancer, 0);
         request.tried.clear();
         self.outcome.arrived += 1;
@@ -263,13 +216,7 @@ impl<'a> World<'a> {
             attempt: request.attempt,
             server: request.server,
             work: request.work,
-            state: State::Sent,
-            reached: 0,
-            began: 0,
-            took: 0,
-            in_flight: 0,
-            queue: 0,
-            told: ProbeAnswer::default(),
+            ..Job::default()
         };
         let id = self.free_jobs.pop().unwrap_or(self.jobs.len() as u32);
         if id as usize == self.jobs.len() {
