@@ -50,7 +50,7 @@ impl Fixture {
     pub(super) fn list(&self, endpoints: &[SocketAddr]) {
         let name: PoolName = NAME.parse().expect("a name");
         let before = self.table.load().pools().get(&name).cloned();
-        let metrics = before.as_ref().map_or_else(|| Registry::new(1).pool(&name), |before| before.metrics().clone());
+        let metrics = before.as_ref().map_or_else(|| Registry::new(2).pool(&name), |before| before.metrics().clone());
         let known = |address| before.as_ref()?.members().find(|member| member.endpoint().address() == address).cloned();
         let members: Vec<_> = endpoints
             .iter()

@@ -56,7 +56,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct PerWorker {
     buffers: Buffers,
     idle: RefCell<Idle>,
-    shared: mux::upstream::Pool,
+    shared: mux::pool::Pool,
     spare: RefCell<Vec<Parts>>,
 }
 
@@ -75,9 +75,9 @@ struct Parts {
 }
 
 impl PerWorker {
-    /// Closes the pool's connection that has waited longest; whether there was one.
+    /// Closes the pool's connection that has waited longest, or a shared one without a request; whether there was one.
     pub(crate) fn make_room(&self, capacity: &Arc<Capacity>) -> bool {
-        self.idle.borrow_mut().close_oldest(capacity)
+        self.idle.borrow_mut().close_oldest(capacity) || self.shared.close_idle(capacity)
     }
 
     fn take_parts(&self) -> Parts {

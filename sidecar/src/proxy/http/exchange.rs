@@ -179,9 +179,10 @@ impl<'a> Exchange<'a> {
         self.download.client_stays() && self.upload.is_read()
     }
 
-    /// Whether the upstream connection may carry another request: all sent, all received, nothing after the end.
+    /// Whether the upstream connection may carry another request: all sent, all received, nothing after the end. A stream carries one.
     pub(super) fn upstream_stays(&self) -> bool {
         self.sent == Sent::Wholly
+            && !self.upstream.stream.frames_bodies()
             && self.ends.upstream_input.is_empty()
             && self.response().is_some_and(|response| response.keep_alive)
     }

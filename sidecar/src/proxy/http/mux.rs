@@ -4,6 +4,8 @@
 
 pub(super) mod downstream;
 mod driver;
+pub(super) mod pool;
+mod quiet;
 pub(super) mod upstream;
 
 use crate::http1::{Framing, Response};
@@ -330,6 +332,13 @@ impl Shared {
     fn has_room(&self) -> bool {
         let state = self.0.borrow();
         !state.over && state.engine.may_open().is_ok() && state.engine.pending().len() < HIGH_WATER
+    }
+
+    /// Takes no more streams, and ends after the last.
+    fn close(&self) {
+        let state = &mut *self.0.borrow_mut();
+        state.engine.shutdown();
+        state.wake_driver();
     }
 
     /// Whether a stream is under way, on the wire or here.

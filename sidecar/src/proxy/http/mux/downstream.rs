@@ -1,11 +1,11 @@
 //! HTTP/2 from clients: each stream is served as a connection with one request, by the same code as HTTP/1.
 
 use super::driver::{Driver, Over};
+use super::quiet::Quiet;
 use super::{Shared, Stream};
 use crate::http1::Fault;
 use crate::http2::{Code, Connection, Limits};
 use crate::proxy::http::buffer::Input;
-use crate::proxy::http::timer::Timer;
 use crate::proxy::http::{self, Next, NoRequest, Terms};
 use crate::proxy::turned_away::{self, Caller, TurnedAway};
 use crate::stream;
@@ -13,7 +13,6 @@ use crate::worker::Worker;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -30,10 +29,10 @@ pub(in crate::proxy::http) async fn serve(
 ) {
     let shared = Shared::new(Connection::server(&Limits::default(), Instant::now().into_std()), true);
     let mut driver = Driver::new(shared.clone(), socket, input);
-    let mut timer = Timer::new(Instant::now() + terms.idle);
+    let mut quiet = Quiet::new(terms.idle);
     let mut draining = pin!(worker.lifecycle().draining());
     let mut age = terms.allowance.until().map(|until| Box::pin(sleep_until(until)));
-    let (mut was_active, mut leaving, mut is_spent) = (true, false, false);
+    let (mut leaving, mut is_spent) = (false, false);
     let over = poll_fn(|cx| {
         loop {
             let mut is_old = || age.as_mut().is_some_and(|age| age.as_mut().poll(cx).is_ready());
@@ -53,14 +52,7 @@ pub(in crate::proxy::http) async fn serve(
                 break;
             }
         }
-        let active = shared.is_active();
-        if std::mem::replace(&mut was_active, active) && !active {
-            timer.set(Instant::now(), terms.idle);
-        }
-        match active {
-            false => timer.poll(cx).map(|()| Over::Done),
-            true => Poll::Pending,
-        }
+        quiet.poll(cx, &shared).map(|()| Over::Done)
     });
     let over = over.await;
     if let (Over::Broken(reason), Some(pool)) = (over, http::find_pool(&worker, caller.port)) {

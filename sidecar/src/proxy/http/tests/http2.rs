@@ -7,9 +7,13 @@ use evenkeel_wire::UpstreamProtocol;
 use h2::{Reason, RecvStream, client, server};
 use http::{HeaderMap, Request, Response};
 
+/// What a client of HTTP/1.1 gets of an [`answer`] of "ok".
+const ANSWERED: &str = "HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+
 /// A proxy before these endpoints, which are spoken to so.
 struct Front {
     worker: Rc<Worker>,
+    table: Arc<ArcSwap<Table>>,
     address: SocketAddr,
 }
 
@@ -29,14 +33,15 @@ impl Front {
             ..crate::control::tests::policy()
         };
         policy.upstream.protocol = protocol;
-        let worker = Rc::new(Fixture::new(policy, endpoints).worker());
+        let fixture = Fixture::new(policy, endpoints);
+        let worker = Rc::new(fixture.worker());
         let accepting = worker.clone();
         tokio::task::spawn_local(async move {
             while let Ok((client, peer)) = listener.accept().await {
                 tokio::task::spawn_local(serve(accepting.clone(), client, peer, address.port()));
             }
         });
-        Self { worker, address }
+        Self { worker, table: fixture.table, address }
     }
 
     /// A client of HTTP/2; its connection ends when the handle is dropped. One stream that isn't read holds up no other.
@@ -46,6 +51,17 @@ impl Front {
         let (client, connection) = builder.await.expect("a handshake");
         tokio::task::spawn_local(async move { drop(connection.await) });
         client.ready().await.expect("room for a stream")
+    }
+
+    /// A client of HTTP/1.1 that another worker of the same process serves.
+    async fn client_of_another_worker(&self) -> Peer {
+        let shared = Shared { table: self.table.clone(), lifecycle: Arc::default(), access_log: false, pod_ip: None };
+        let listener = TcpListener::bind((V4, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (accepted, peer) = accepted.expect("a connection");
+        tokio::task::spawn_local(serve(Rc::new(Worker::new(1, shared, 8)), accepted, peer, self.address.port()));
+        Peer(client.expect("connects"))
     }
 
     /// Requests that have an endpoint.
@@ -176,7 +192,7 @@ fn a_request_of_http1_is_a_stream_to_an_endpoint_of_http2() {
         let (text, trailers) = read(request.body_mut()).await;
         assert_eq!((text.as_str(), trailers.expect("trailers")["t"].as_bytes()), ("abc", &b"1"[..]));
         answer(respond, "ok");
-        client.expect("HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").await;
+        client.expect(ANSWERED).await;
     });
 }
 
@@ -482,6 +498,56 @@ fn a_stream_that_is_cut_off_while_its_endpoint_is_connected_to_is_over() {
             while front.in_flight() > 0 {
                 tokio::task::yield_now().await;
             }
+        }
+    });
+}
+
+/// Answers the next request of the next connection, which then goes on until its end.
+async fn serve_one(server: &Endpoint2) -> tokio::task::JoinHandle<()> {
+    let mut connection = server.accept(10).await;
+    let (_request, respond) = next(&mut connection).await;
+    answer(respond, "ok");
+    tokio::task::spawn_local(async move { while connection.accept().await.is_some() {} })
+}
+
+#[test]
+fn a_shared_connection_without_a_request_makes_room_for_another_endpoint() {
+    run(async || {
+        let servers = [Endpoint2::start().await, Endpoint2::start().await];
+        let limits = Limits { max_connections: Some(1), ..Limits::default() };
+        let endpoints = [servers[0].address(), servers[1].address()];
+        let front = Front::start_with(&endpoints, UpstreamProtocol::Http2, limits).await;
+        let mut client = front.client_of_http1().await;
+        client.send(GET).await;
+        let (ended, other) =
+            tokio::select! { ended = serve_one(&servers[0]) => (ended, 1), ended = serve_one(&servers[1]) => (ended, 0) };
+        client.expect(ANSWERED).await;
+        let mut second = front.client_of_http1().await;
+        second.send(GET).await;
+        let _second = serve_one(&servers[other]).await;
+        second.expect(ANSWERED).await;
+        ended.await.expect("no panic");
+    });
+}
+
+#[test]
+fn a_shared_connection_without_a_request_makes_room_for_another_worker() {
+    run(async || {
+        for limits in [
+            Limits { max_connections: Some(1), ..Limits::default() },
+            Limits { max_connections_per_endpoint: Some(1), ..Limits::default() },
+        ] {
+            let server = Endpoint2::start().await;
+            let front = Front::start_with(&[server.address()], UpstreamProtocol::Http2, limits).await;
+            let mut client = front.client_of_http1().await;
+            client.send(GET).await;
+            let ended = serve_one(&server).await;
+            client.expect(ANSWERED).await;
+            let mut other = front.client_of_another_worker().await;
+            other.send(GET).await;
+            let _second = serve_one(&server).await;
+            other.expect(ANSWERED).await;
+            ended.await.expect("no panic");
         }
     });
 }
