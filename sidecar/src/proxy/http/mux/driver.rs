@@ -94,6 +94,9 @@ impl Driver {
     fn take(&mut self, cx: &Context<'_>, buffers: &Buffers, accepted: &mut impl FnMut(Stream)) -> bool {
         let state = &mut *self.shared.0.borrow_mut();
         let _: Poll<()> = park(&mut state.driver, cx);
+        if self.input.is_empty() {
+            return true;
+        }
         let now = Instant::now();
         while self.fault.is_none() && !self.input.is_empty() && state.engine.pending().len() <= HIGH_WATER {
             let step = match state.engine.advance(self.input.bytes(), now) {
