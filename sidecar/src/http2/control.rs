@@ -114,11 +114,13 @@ impl Connection {
     }
 
     pub(super) fn go_away(&mut self, payload: &[u8]) -> Event {
-        let last = number(payload, 0) & LAST_STREAM;
-        if self.role == Role::Client {
-            self.streams.end_above(last);
-            self.ending = Ending::Closing;
+        // A client's names the last of the server's streams, of which there are none: its own go on.
+        if self.role == Role::Server {
+            return Event::None;
         }
+        let last = number(payload, 0) & LAST_STREAM;
+        self.streams.end_above(last);
+        self.ending = Ending::Closing;
         Event::GoAway { last: StreamId(last), code: Code(number(payload, 4)) }
     }
 

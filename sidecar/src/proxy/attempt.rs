@@ -13,12 +13,10 @@ use crate::worker::Worker;
 use evenkeel_balance::{Endpoint, InFlight, NoEndpoint, Outcome, PickArgs};
 use evenkeel_wire::RetryOn;
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use wait::Waiting;
@@ -65,17 +63,17 @@ pub(crate) enum Unreached {
     Deadline,
     /// There was no room.
     Shed(Shed),
-    /// The client went away before.
+    /// The client went away while there was no room.
     ClientGone,
 }
 
-/// What a request waits for before it reaches an endpoint.
+/// What a client is waited for with before its request has an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Awaited {
     /// Its turn in the queue.
     Room,
-    /// A connection, which has a time limit of its own.
-    Connection,
+    /// Nothing: it is asked whether a failed connect is worth another.
+    Retry,
 }
 
 /// Why a request that found no room was turned away.
@@ -204,7 +202,7 @@ impl Attempts {
     }
 
     /// Picks, then lets `reach` find a way to the picked endpoint; when it fails, moves on to another one while retries are left.
-    /// Where there is no room, waits for its turn. Ends early once `gone` is ready: there is nobody to do it for.
+    /// Where there is no room, waits for its turn. Where `gone` is ready, there is nobody to wait or to retry for.
     pub(crate) async fn establish<S>(
         &mut self,
         worker: &Worker,
@@ -218,20 +216,22 @@ impl Attempts {
                 Box::pin(self.wait(worker, |cx| gone(cx, Awaited::Room))).await?;
                 continue;
             };
-            let reached = {
-                let mut reached = pin!(reach(self, &chosen));
-                poll_fn(|cx| match reached.as_mut().poll(cx) {
-                    Poll::Ready(reached) => Poll::Ready(Ok(reached)),
-                    Poll::Pending => gone(cx, Awaited::Connection).map(|()| Err(Unreached::ClientGone)),
-                })
-                .await?
-            };
-            match reached {
+            // Whoever has gone meanwhile: what comes of the connect is known of the endpoint, and a shared one serves others.
+            match reach(self, &chosen).await {
                 Ok(way) => {
                     self.waiting.end();
                     return Ok((chosen, way));
                 }
-                Err(error) => self.give_up(worker, chosen, error)?,
+                Err(error) => {
+                    let is_gone = gone(&mut Context::from_waker(Waker::noop()), Awaited::Retry).is_ready();
+                    if is_gone {
+                        self.retries_left = 0;
+                    }
+                    self.give_up(worker, chosen, error)?;
+                    if is_gone {
+                        return Err(Unreached::ClientGone);
+                    }
+                }
             }
         }
     }
@@ -315,8 +315,11 @@ impl Attempts {
     pub(crate) async fn connect(&self, worker: &Worker, chosen: &Chosen, offer: Offer) -> Result<Stream, ConnectError> {
         let (capacity, limits) = (self.pool.capacity(), &self.pool.policy().limits);
         let mut permit = capacity.connect(limits, chosen.member(), worker.index());
-        if permit.as_ref().is_err_and(|full| *full == Full::InPool) && worker.http().make_room(capacity) {
-            permit = capacity.connect(limits, chosen.member(), worker.index());
+        if let Err(full) = &permit {
+            let at = (*full == Full::AtEndpoint).then(|| chosen.member());
+            if worker.http().make_room(capacity, at) {
+                permit = capacity.connect(limits, chosen.member(), worker.index());
+            }
         }
         chosen.permit.set(permit.map_err(|_| ConnectError::Full)?);
         // It has all that others wait for.

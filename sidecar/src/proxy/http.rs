@@ -27,7 +27,7 @@ use crate::proxy::capacity::Capacity;
 use crate::proxy::record::Record;
 use crate::proxy::turned_away::{self, Caller, TurnedAway};
 use crate::stream::Stream;
-use crate::table::PoolEntry;
+use crate::table::{Member, PoolEntry};
 use crate::tls;
 use crate::worker::Worker;
 use answer::Refusal;
@@ -75,9 +75,10 @@ struct Parts {
 }
 
 impl PerWorker {
-    /// Closes the pool's connection that has waited longest, or a shared one without a request; whether there was one.
-    pub(crate) fn make_room(&self, capacity: &Arc<Capacity>) -> bool {
-        self.idle.borrow_mut().close_oldest(capacity) || self.shared.close_idle(capacity)
+    /// Closes the pool's connection (to this member, if one is named) that has waited longest, or a shared one without a request; whether
+    /// there was one.
+    pub(crate) fn make_room(&self, capacity: &Arc<Capacity>, member: Option<&Arc<Member>>) -> bool {
+        self.idle.borrow_mut().close_oldest(capacity, member) || self.shared.close_idle(capacity, member)
     }
 
     fn take_parts(&self) -> Parts {

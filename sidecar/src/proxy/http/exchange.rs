@@ -102,8 +102,8 @@ pub(super) struct Exchange<'a> {
     download: Download,
 }
 
-/// Before the exchange: ready if the client has ended or reset its connection. One that has only ended its writing side is taken for
-/// gone while there is no room: most that do are, and there is too much to do. What it sends is kept for later.
+/// Before the exchange: ready if the client has cut its stream off or, while there is no room, ended or reset its connection. One that
+/// has only ended its writing side is taken for gone then: most that do are, and there is too much to do. What it sends is kept for later.
 pub(super) fn poll_gone(
     cx: &mut Context<'_>,
     awaited: Awaited,

@@ -58,7 +58,7 @@ impl Connection {
         let mut attempts = self.prepare(record, pool, request);
         // To be refused before anybody is asked. Where only the connect tells how bodies are framed, it waits until then.
         let mut body = match self.wanted {
-            Wanted::Http1 => Some(self.take_body(record, request, false)?),
+            Wanted::Http1 => Some(self.take_body(request, false).map_err(|fault| self.refuse_body(record, fault))?),
             Wanted::Http2 | Wanted::Either => None,
         };
         let mut resent = false;
@@ -71,7 +71,10 @@ impl Connection {
             self.send_head(&mut upstream, request);
             let upload = match body.take() {
                 Some(upload) => upload,
-                None => self.take_body(record, request, upstream.stream.frames_bodies())?,
+                None => {
+                    let taken = self.take_body(request, upstream.stream.frames_bodies());
+                    taken.map_err(|fault| self.refuse_body(record, fault))?
+                }
             };
             if !upstream.reused {
                 self.now = Instant::now();
@@ -179,13 +182,10 @@ impl Connection {
     }
 
     /// Writes what is already there of the body, so that it leaves along with the head. `framed`: upstream, bodies end by themselves.
-    fn take_body(&mut self, record: &mut Record, request: &Request, framed: bool) -> Result<Upload, Refusal> {
+    fn take_body(&mut self, request: &Request, framed: bool) -> Result<Upload, Fault> {
         let Self { worker, client, client_input, up, .. } = self;
         let mut upload = Upload::new(request.body, client.frames_bodies(), framed);
-        match upload.take(client_input, up, &worker.http().buffers) {
-            Ok(()) => Ok(upload),
-            Err(fault) => Err(self.refuse_body(record, fault)),
-        }
+        upload.take(client_input, up, &worker.http().buffers).map(|()| upload)
     }
 
     /// A way to an endpoint: a kept connection where that is allowed and there is one, else a new one.
@@ -329,7 +329,7 @@ impl Connection {
         body: Option<Upload>,
     ) -> Result<Next, Refusal> {
         // A body that came along with its head is done with, so that the connection can stay.
-        let body = body.map_or_else(|| self.take_body(record, request, false), Ok);
+        let body = body.map_or_else(|| self.take_body(request, false), Ok);
         let read = body.is_ok_and(|upload| upload.is_read());
         self.discard();
         let Some(refusal) = Refusal::unreached(why) else { return Ok(Next::Abort) };

@@ -138,14 +138,15 @@ impl Idle {
         }
         if of_pool.next().is_some_and(|waiting| is_wanted(waiting)) {
             drop(of_pool);
-            self.close_oldest(capacity);
+            self.close_oldest(capacity, None);
         }
         true
     }
 
-    /// Closes what has waited longest of the pool; whether there was anything.
-    pub(super) fn close_oldest(&mut self, capacity: &Arc<Capacity>) -> bool {
-        let oldest = self.of_pool(capacity).min_by_key(|waiting| waiting.free[0].until);
+    /// Closes what has waited longest of the pool, or of this member of it; whether there was anything.
+    pub(super) fn close_oldest(&mut self, capacity: &Arc<Capacity>, member: Option<&Arc<Member>>) -> bool {
+        let is_meant = |waiting: &&mut Waiting| member.is_none_or(|member| Arc::ptr_eq(member, &waiting.member));
+        let oldest = self.of_pool(capacity).filter(is_meant).min_by_key(|waiting| waiting.free[0].until);
         oldest.map(|waiting| waiting.free.remove(0)).is_some()
     }
 

@@ -35,6 +35,8 @@ struct State {
     driver: Option<Waker>,
     /// Nothing comes and goes any more.
     over: bool,
+    /// The socket is to be closed at once: somebody waits for its place.
+    leaves: bool,
 }
 
 /// What has come for one stream, and who waits for it.
@@ -145,7 +147,7 @@ impl State {
 
 impl Shared {
     fn new(engine: Connection, accepts: bool) -> Rc<Self> {
-        Rc::new(Self(RefCell::new(State { engine, accepts, slots: HashMap::new(), driver: None, over: false })))
+        Rc::new(Self(RefCell::new(State { engine, accepts, slots: HashMap::new(), driver: None, over: false, leaves: false })))
     }
 }
 
@@ -339,6 +341,12 @@ impl Shared {
         let state = &mut *self.0.borrow_mut();
         state.engine.shutdown();
         state.wake_driver();
+    }
+
+    /// Ends now, having no stream; the peer is told if it listens.
+    fn leave(&self) {
+        self.0.borrow_mut().leaves = true;
+        self.close();
     }
 
     /// Whether a stream is under way, on the wire or here.

@@ -254,6 +254,26 @@ fn bulk_passes_whole_through_pipes_that_are_given_back() {
 }
 
 #[test]
+fn bulk_that_comes_in_pieces_smaller_than_a_buffer_goes_through_a_pipe_too() {
+    in_real_time(async |worker, Through { mut client, from_client, to_server, mut server }| {
+        let flows = Flows::default();
+        let serving = relay(&worker, sockets(&from_client, &to_server), &flows, Patience::Always(SILENCE), |_| {});
+        let moving = async {
+            let mut piece = pattern(16 << 10, 4);
+            for _ in 0..8 {
+                client.write_all(&piece).await.expect("is taken");
+                server.read_exact(&mut piece).await.expect("passes");
+            }
+            until(|| worker.pipes().count() == (0, 1)).await;
+        };
+        tokio::select! {
+            end = serving => panic!("ended: {end:?}"),
+            () = moving => {}
+        }
+    });
+}
+
+#[test]
 fn without_a_free_pipe_bulk_is_copied() {
     in_real_time(async |worker, Through { mut client, from_client, to_server, mut server }| {
         let taken: Vec<_> = std::iter::from_fn(|| worker.pipes().take()).collect();
@@ -300,11 +320,15 @@ fn a_connection_that_waits_holds_no_pipe_whatever_it_has_moved() {
 
 #[test]
 fn bytes_left_in_a_pipe_go_with_their_connection() {
-    in_real_time(async |worker, Through { client, from_client, to_server, server: _server }| {
+    in_real_time(async |worker, Through { client, from_client, to_server, server }| {
         let flows = Flows::default();
         let resetting = async {
             fill(&client, &flows).await;
-            assert_eq!(worker.pipes().count(), (1, 0), "this is about a pipe");
+            // This is about a pipe; where the last piece was small there is none.
+            while worker.pipes().count() != (1, 0) {
+                let _ = server.try_read(&mut vec![0; BULK]);
+                fill(&client, &flows).await;
+            }
             reset(&client);
             drop(client);
         };

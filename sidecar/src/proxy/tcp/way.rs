@@ -11,8 +11,10 @@ use tokio::time::Instant;
 
 /// Steps of a way until others have their turn; a step moves at most what a buffer or a pipe holds.
 const TURN: u32 = 8;
-/// Bytes without a pause that make a connection one of bulk: then the next ones go through a pipe from the first on.
-const BULK: u64 = 64 << 10;
+/// So much at once is a piece of something larger, more often than not.
+const LARGE: usize = 8 << 10;
+/// Bytes in large pieces that make a connection one of bulk: the next ones go through a pipe, until a small one is the last.
+const BULK: usize = 64 << 10;
 
 /// Which end broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +69,8 @@ pub(super) struct Way<'w> {
     worker: &'w Worker,
     flow: &'w Flow,
     state: State,
-    /// Bytes that have moved through a pipe since the reader last had none; `None` while small exchanges are all there is.
-    bulk: Option<u64>,
+    /// Bytes that came in large pieces since the last small one.
+    run: usize,
 }
 
 enum State {
@@ -92,7 +94,7 @@ impl<'w> Way<'w> {
     pub(super) fn new(worker: &'w Worker, flow: &'w Flow) -> Self {
         let rest = flow.begun.take();
         let state = if rest.is_empty() { State::Copying } else { State::Holding { rest, at: 0 } };
-        Self { worker, flow, state, bulk: None }
+        Self { worker, flow, state, run: 0 }
     }
 
     /// Nobody reads from the reader: it has ended, or the writer must take something first.
@@ -104,7 +106,7 @@ impl<'w> Way<'w> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, from: &mut End<'_>, to: &mut End<'_>) -> Poll<Result<(), Broken>> {
         for _ in 0..TURN {
             match &mut self.state {
-                State::Copying if self.bulk.is_some() => ready!(self.poll_resume(cx, from))?,
+                State::Copying if self.run >= BULK => ready!(self.poll_resume(cx, from))?,
                 State::Copying => ready!(self.poll_copy(cx, from, to))?,
                 State::Splicing(_) => ready!(self.poll_splice(cx, from, to))?,
                 State::Holding { .. } => ready!(self.poll_rest(cx, to))?,
@@ -133,13 +135,13 @@ impl<'w> Way<'w> {
     /// One read and, of what it brought, one write.
     fn poll_copy(&mut self, cx: &mut Context<'_>, from: &mut End<'_>, to: &mut End<'_>) -> Poll<Result<(), Broken>> {
         let Self { worker, flow, .. } = self;
-        let (read, room, rest) = ready!(worker.with_scratch(|buffer| {
+        let (read, rest) = ready!(worker.with_scratch(|buffer| {
             let read = match ready!(from.poll_read(cx, buffer)) {
                 Ok(read) => read,
                 Err(_) => return Poll::Ready(Err(Broken::Read)),
             };
             if read == 0 {
-                return Poll::Ready(Ok((0, 0, Vec::new())));
+                return Poll::Ready(Ok((0, Vec::new())));
             }
             flow.has_begun.set(true);
             let mut at = 0;
@@ -151,7 +153,7 @@ impl<'w> Way<'w> {
                 }
             }
             flow.count(at);
-            Poll::Ready(Ok((read, buffer.len(), buffer[at..read].to_vec())))
+            Poll::Ready(Ok((read, buffer[at..read].to_vec())))
         }))?;
         if read == 0 {
             self.end();
@@ -160,27 +162,27 @@ impl<'w> Way<'w> {
             self.state = State::Holding { rest, at: 0 };
         } else if to.socket().is_none() {
             self.state = State::Flushing;
-        } else if read == room && from.socket().is_some() {
-            self.bulk = Some(0);
+        } else if from.socket().is_some() {
+            self.note_piece(read);
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Bulk is expected: once there is something to read, a pipe for it.
+    /// More bulk is expected: once there is something to read, a pipe for it.
     fn poll_resume(&mut self, cx: &mut Context<'_>, from: &End<'_>) -> Poll<Result<(), Broken>> {
         if let Some(from) = from.socket() {
             ready!(from.poll_read_ready(cx)).map_err(|_| Broken::Read)?;
         }
         match self.worker.pipes().take() {
             Some(pipe) => self.state = State::Splicing(pipe),
-            None => self.bulk = None,
+            None => self.run = 0,
         }
         Poll::Ready(Ok(()))
     }
 
     /// One filling of the pipe, and all of it on its way. The pipe goes back as soon as there is nothing to read.
     fn poll_splice(&mut self, cx: &mut Context<'_>, from: &End<'_>, to: &End<'_>) -> Poll<Result<(), Broken>> {
-        let Self { flow, state, bulk, .. } = self;
+        let Self { flow, state, .. } = self;
         let (State::Splicing(pipe), Some(from), Some(to)) = (state, from.socket(), to.socket()) else {
             unreachable!("only between sockets a pipe is taken");
         };
@@ -192,11 +194,11 @@ impl<'w> Way<'w> {
                 }
                 Poll::Ready(Ok(filled)) => {
                     flow.has_begun.set(true);
-                    *bulk = bulk.map(|moved| moved + filled as u64);
+                    // If nothing follows a small piece, the bulk is over.
+                    self.run = if filled >= LARGE { BULK } else { 0 };
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Read)),
                 Poll::Pending => {
-                    *bulk = bulk.filter(|moved| *moved >= BULK).map(|_| 0);
                     self.state = State::Copying;
                     return Poll::Pending;
                 }
@@ -214,6 +216,11 @@ impl<'w> Way<'w> {
         }
         flow.is_blocked.set(false);
         Poll::Ready(Ok(()))
+    }
+
+    /// So many bytes have come at once.
+    fn note_piece(&mut self, bytes: usize) {
+        self.run = if bytes >= LARGE { self.run.saturating_add(bytes) } else { 0 };
     }
 
     fn poll_rest(&mut self, cx: &mut Context<'_>, to: &mut End<'_>) -> Poll<Result<(), Broken>> {

@@ -32,7 +32,7 @@ pub(super) struct Driver {
 pub(super) enum Over {
     /// All is said on both sides.
     Done,
-    /// The socket ended or broke.
+    /// The socket ended or broke, or there is no time for a last word.
     Gone,
     /// The peer broke the protocol, and has been told so.
     Broken(Reason),
@@ -49,9 +49,15 @@ impl Driver {
         loop {
             let is_all = self.take(cx, buffers, accepted);
             let flushed = self.flush(cx);
+            if self.shared.0.borrow().leaves {
+                return Poll::Ready(Over::Gone);
+            }
             match flushed {
                 Poll::Ready(Ok(())) if let Some(over) = self.is_over() => return Poll::Ready(over),
-                Poll::Ready(Err(_)) => self.is_deaf = true,
+                Poll::Ready(Err(_)) => {
+                    self.is_deaf = true;
+                    continue;
+                }
                 Poll::Pending if self.fault.is_some() || self.is_clogged() => return Poll::Pending,
                 // Nobody tells of what has been read before.
                 _ if !is_all => continue,
@@ -69,7 +75,7 @@ impl Driver {
         if over == Over::Gone {
             return self.input.clear(buffers);
         }
-        if over == Over::Done {
+        if over == Over::Done && !super::engine(&self.shared).is_closing() {
             self.shared.0.borrow_mut().engine.close(Code::NO_ERROR);
         }
         let (mut said, mut left) = (false, LINGER);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 /// So many keys are known before it is looked which are of no use any more.
-const FEW: usize = 64;
+const FEW: usize = 16;
 
 /// The connections of one worker.
 #[derive(Default)]
@@ -99,14 +99,16 @@ impl Pool {
         }
     }
 
-    /// From now on, none does.
-    pub(super) fn remove(&self, key: Key, shared: &Rc<Shared>) {
+    /// From now on, none does; it counts until what is returned is dropped.
+    pub(super) fn remove(&self, key: Key, shared: &Rc<Shared>) -> Option<OpenConnection> {
         let ways = &mut self.0.borrow_mut().ways;
-        let Some(left) = ways.get_mut(&key) else { return };
-        left.open.retain(|open| !Rc::ptr_eq(&open.shared, shared));
+        let left = ways.get_mut(&key)?;
+        let at = left.open.iter().position(|open| Rc::ptr_eq(&open.shared, shared));
+        let removed = at.map(|at| left.open.swap_remove(at).counted);
         if !left.are_in_use() {
             ways.remove(&key);
         }
+        removed
     }
 
     pub(super) fn has_chosen_http1(&self, key: Key) -> bool {
@@ -117,26 +119,26 @@ impl Pool {
         self.0.borrow_mut().ways.get_mut(&key).into_iter().for_each(|ways| ways.chose_http1 = http1);
     }
 
-    /// Whether a connection without a stream is to be closed: another worker wants its place, or places are few and but one client could
-    /// use it.
-    pub(super) fn is_in_the_way(&self, key: Key, shared: &Rc<Shared>, worker: usize) -> bool {
+    /// Whether a connection without a stream is to be closed: places are few, and it is but one client's or another worker wants its
+    /// place. That it wants one is forgotten with a yes.
+    pub(super) fn yields(&self, key: Key, shared: &Rc<Shared>, worker: usize) -> bool {
         let known = self.0.borrow();
         let mut open = known.ways.get(&key).into_iter().flat_map(|ways| &ways.open);
         let permit = open.find(|open| Rc::ptr_eq(&open.shared, shared)).and_then(|open| open.counted.permit());
         permit.is_some_and(|permit| !key.is_shared() || permit.is_wanted(worker))
     }
 
-    /// Closes a connection of the pool without a stream; whether there was one.
-    pub(in crate::proxy::http) fn close_idle(&self, capacity: &Arc<Capacity>) -> bool {
+    /// Closes a connection of the pool (to this member, if one is named) without a stream; whether there was one.
+    pub(in crate::proxy::http) fn close_idle(&self, capacity: &Arc<Capacity>, member: Option<&Arc<Member>>) -> bool {
+        let is_meant = |ways: &&mut Ways| member.is_none_or(|member| Arc::ptr_eq(member, &ways.member));
+        let is_of_pool = |open: &Open| open.counted.permit().is_some_and(|permit| permit.is_of(capacity));
         let mut known = self.0.borrow_mut();
-        let is_idle =
-            |open: &Open| open.counted.permit().is_some_and(|permit| permit.is_of(capacity)) && !open.shared.is_active();
-        let closed = known.ways.values_mut().find_map(|ways| {
-            let at = ways.open.iter().position(is_idle)?;
+        let closed = known.ways.values_mut().filter(is_meant).find_map(|ways| {
+            let at = ways.open.iter().position(|open| is_of_pool(open) && !open.shared.is_active())?;
             Some(ways.open.swap_remove(at))
         });
-        // Its driver finds it closed, and says so to the endpoint.
-        closed.inspect(|open| open.shared.close()).is_some()
+        // Its driver, next in turn on this thread, closes the socket.
+        closed.inspect(|open| open.shared.leave()).is_some()
     }
 }
 

@@ -19,7 +19,6 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -130,13 +129,14 @@ async fn drive(
         if over.is_ready() {
             return over;
         }
-        // Others may want its place, and say so at any time.
+        // Others may want its place, and say so at any time: it is listened before it is looked.
 
         while let (Some(capacity), Some(wanted)) = (&limited, &mut relief)
             && !shared.is_active()
         {
-            if pool.is_in_the_way(key, &shared, worker.index()) {
-                return Poll::Ready(Over::Done);
+            if pool.yields(key, &shared, worker.index()) {
+                shared.leave();
+                return driver.poll(cx, &worker.http().buffers, &mut |_| {});
             }
             if wanted.as_mut().poll(cx).is_pending() {
                 break;
@@ -146,7 +146,7 @@ async fn drive(
         quiet.poll(cx, &shared).map(|()| Over::Done)
     });
     let over = over.await;
-    pool.remove(key, &shared);
+    let _counted = pool.remove(key, &shared);
     if let Over::Broken(reason) = over {
         tracing::debug!(endpoint = member.label(), reason = reason.as_str(), "HTTP/2 connection ended");
     }

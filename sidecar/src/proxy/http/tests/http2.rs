@@ -6,7 +6,10 @@ use bytes::Bytes;
 use evenkeel_wire::UpstreamProtocol;
 use h2::{Reason, RecvStream, client, server};
 use http::{HeaderMap, Request, Response};
+use tokio::time::Instant as Moment;
 
+/// Longer than a test that waits for it may take, but where the clock stands still.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// What a client of HTTP/1.1 gets of an [`answer`] of "ok".
 const ANSWERED: &str = "HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
 
@@ -28,7 +31,7 @@ impl Front {
         let mut policy = Policy {
             listeners: vec![Listener::new("http", address.port(), Protocol::Http)],
             retry: Retry { max_retries: 1, on: vec![RetryOn::ConnectFailure, RetryOn::StaleConnection] },
-            connect_timeout_ms: 60_000,
+            connect_timeout_ms: CONNECT_TIMEOUT.as_millis() as u64,
             limits,
             ..crate::control::tests::policy()
         };
@@ -484,21 +487,44 @@ fn full() -> (SocketAddr, Vec<socket2::Socket>) {
 }
 
 #[test]
-fn a_stream_that_is_cut_off_while_its_endpoint_is_connected_to_is_over() {
-    run(async || {
+fn for_a_stream_that_is_cut_off_no_second_endpoint_is_connected_to_and_the_first_is_judged() {
+    super::limits::on_still_clock(async || {
         for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
-            let (address, _sockets) = full();
-            let front = Front::start(&[address], protocol).await;
+            let full = [full(), full()];
+            let front = Front::start(&full.each_ref().map(|(address, _)| *address), protocol).await;
             let mut client = front.client().await;
             let (_response, mut stream) = client.send_request(get("/"), false).expect("is sent");
             while front.in_flight() == 0 {
                 tokio::task::yield_now().await;
             }
+            let start = Moment::now();
             stream.send_reset(Reason::CANCEL);
             while front.in_flight() > 0 {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
+            assert!(start.elapsed().abs_diff(CONNECT_TIMEOUT) <= Duration::from_secs(2), "{:?}", start.elapsed());
         }
+    });
+}
+
+#[test]
+fn a_kept_connection_makes_room_for_one_of_another_protocol_to_the_same_endpoint() {
+    run(async || {
+        let server = Endpoint2::start().await;
+        let limits = Limits { max_connections_per_endpoint: Some(1), ..Limits::default() };
+        let front = Front::start_with(&[server.address()], UpstreamProtocol::Auto, limits).await;
+        let mut client = front.client().await;
+        let call = Request::post("http://a/s/m").header("content-type", "application/grpc").body(()).expect("a request");
+        let (response, _) = client.send_request(call, true).expect("is sent");
+        let ended = serve_one(&server).await;
+        assert_eq!(read(response.await.expect("an answer").body_mut()).await.0, "ok");
+        let mut client = front.client_of_http1().await;
+        client.send(GET).await;
+        let mut upstream = Peer(server.0.accept().await.expect("a connection").0);
+        upstream.expect(GET).await;
+        upstream.send(OK).await;
+        client.expect(OK).await;
+        ended.await.expect("no panic");
     });
 }
 

@@ -152,17 +152,21 @@ fn a_connection_that_breaks_while_it_is_clogged_is_over() {
             let (mut accepted, over) = drive(&shared, socket);
             let mut stream = accepted.recv().await.expect("a stream");
             fill(&shared, &mut stream).await;
-            assert_eq!(client.try_write(&PING.repeat(100)).ok(), Some(100 * PING.len()));
+            let mut late = REQUEST;
+            late[8] = 3;
+            let frames = [&PING.repeat(100)[..], &late].concat();
+            assert_eq!(client.try_write(&frames).ok(), Some(frames.len()));
             let pending = || crate::proxy::http::mux::engine(&shared).pending().len();
             while pending() <= HIGH_WATER {
                 tokio::task::yield_now().await;
             }
             assert_eq!(client.try_write(&PING).ok(), Some(PING.len()), "which isn't read");
             break_off(client);
-            done.send(over.await.expect("no panic")).expect("is waited for");
+            let over = over.await.expect("no panic");
+            done.send((over, accepted.recv().await.is_some())).expect("is waited for");
         });
     });
-    assert_eq!(is_done.recv_timeout(Duration::from_secs(20)), Ok(Over::Gone));
+    assert_eq!(is_done.recv_timeout(Duration::from_secs(20)), Ok((Over::Gone, true)), "and the last request was read");
 }
 
 #[test]
@@ -182,5 +186,28 @@ fn an_answer_that_came_before_the_connection_broke_is_delivered() {
         let read = poll_fn(|cx| stream.poll_read(cx, &mut buffer)).await;
         assert!(read.is_ok() && buffer.filled().starts_with(b"HTTP/1.1 200"), "{read:?}");
         assert_eq!(over.await.ok(), Some(Over::Gone));
+    });
+}
+
+#[test]
+fn a_client_that_says_goodbye_still_gets_its_answers() {
+    const ANSWERED: [u8; 10] = [0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];
+    const GOODBYE: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    run(async {
+        let (client, socket) = pair().await;
+        let hello = [PREFACE.as_slice(), &SETTINGS, &REQUEST, &GOODBYE].concat();
+        assert_eq!(client.try_write(&hello).ok(), Some(hello.len()));
+        let shared = server();
+        let (mut accepted, over) = drive(&shared, socket);
+        let mut stream = accepted.recv().await.expect("a stream");
+        assert!(!stream.is_cut_off());
+        stream.send_head(b"HTTP/1.1 200\r\n\r\n", true);
+        drop(stream);
+        let mut read = Vec::new();
+        while !read.windows(ANSWERED.len()).any(|bytes| bytes == ANSWERED) {
+            client.readable().await.expect("a connection");
+            let _ = client.try_read_buf(&mut read);
+        }
+        over.abort();
     });
 }
