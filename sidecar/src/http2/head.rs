@@ -104,10 +104,11 @@ impl Head {
 
     /// Gives back buffers that have grown beyond `kept` bytes.
     pub(super) fn trim(&mut self, kept: usize) {
+        self.pseudo.trim(kept);
         if self.text.capacity() > kept {
             self.last.forget();
         }
-        for buffer in [&mut self.text, self.pseudo.values(), &mut self.cookies, &mut self.moving] {
+        for buffer in [&mut self.text, &mut self.cookies, &mut self.moving] {
             if buffer.capacity() > kept {
                 *buffer = Vec::new();
             }

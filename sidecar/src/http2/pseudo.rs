@@ -27,9 +27,11 @@ impl Pseudo {
         (self.has_scheme, self.status) = (false, 0);
     }
 
-    /// The buffer of the values.
-    pub(super) fn values(&mut self) -> &mut Vec<u8> {
-        &mut self.values
+    /// Gives back a buffer that has grown beyond `kept` bytes, and forgets the last head's.
+    pub(super) fn trim(&mut self, kept: usize) {
+        if self.values.capacity() > kept {
+            *self = Self::default();
+        }
     }
 
     /// An answer's status; 0 of a request.
