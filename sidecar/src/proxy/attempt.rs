@@ -31,8 +31,8 @@ pub(crate) struct Attempts {
     tried: Vec<Arc<Endpoint>>,
     crowded: usize,
     retries_left: u32,
-    /// Why there was no TLS with the endpoint tried last.
-    last_tls: Option<TlsFailure>,
+    /// Why the endpoint tried last couldn't be reached.
+    last: Option<ConnectError>,
     announced: Option<Addresses>,
     /// Its place among the pool's requests, until an endpoint has been chosen.
     place: Option<Place>,
@@ -166,18 +166,7 @@ impl Attempts {
         let retries_left =
             if pool.policy().retry.on.contains(&RetryOn::ConnectFailure) { pool.policy().retry.max_retries } else { 0 };
         let waiting = Waiting::default();
-        Self {
-            pool,
-            key,
-            class,
-            tried: Vec::new(),
-            crowded: 0,
-            retries_left,
-            last_tls: None,
-            announced: None,
-            place: None,
-            waiting,
-        }
+        Self { pool, key, class, tried: Vec::new(), crowded: 0, retries_left, last: None, announced: None, place: None, waiting }
     }
 
     /// This endpoint isn't picked.
@@ -236,10 +225,10 @@ impl Attempts {
         }
     }
 
-    /// That none is left says less than why there was no TLS with the last one: that is the pool's settings' matter.
+    /// That none is left says less than why the last one couldn't be reached.
     fn without_another(&self, unreached: Unreached) -> Unreached {
-        match (unreached, self.last_tls) {
-            (Unreached::NoEndpoint(NoEndpoint::AllTried), Some(failure)) => Unreached::Connect(ConnectError::Tls(failure)),
+        match (unreached, self.last) {
+            (Unreached::NoEndpoint(NoEndpoint::AllTried), Some(error)) => Unreached::Connect(error),
             (unreached, _) => unreached,
         }
     }
@@ -381,7 +370,7 @@ impl Attempts {
             }
         };
         self.pool.report(worker, &mut chosen, outcome);
-        self.last_tls = if let ConnectError::Tls(failure) = error { Some(failure) } else { None };
+        self.last = Some(error);
         let retried = match error {
             ConnectError::Refused => Retried::Refused,
             ConnectError::Timeout | ConnectError::Waited => Retried::Timeout,

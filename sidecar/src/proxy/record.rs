@@ -138,7 +138,7 @@ impl Drop for Record {
                 endpoint = self.member.as_ref().map_or("-", |member| member.label()),
                 status = self.status,
                 flag = self.flag.as_str(),
-                ms = took.as_secs_f64() * 1e3,
+                ms = took.as_micros() as f64 / 1e3,
                 sent = self.bytes[Direction::Upstream as usize],
                 received = self.bytes[Direction::Downstream as usize],
             );

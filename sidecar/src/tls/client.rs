@@ -14,14 +14,20 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, version};
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 /// Begins TLS to the endpoints of one pool. The authorities may be exchanged while it is used.
 pub(crate) struct Connector {
     configs: ArcSwap<Configs>,
     shape: Shape,
+    /// When a failure was last said.
+    said: Mutex<Option<Instant>>,
 }
+
+/// Failures that come sooner after one that was said aren't: they are counted.
+const UNSAID: Duration = Duration::from_secs(1);
 
 /// One belief, and what is offered by it.
 struct Configs {
@@ -141,7 +147,7 @@ fn roots(authorities: &Pem) -> Result<RootCertStore, TlsRefusal> {
 
 impl Connector {
     pub(super) fn new(shape: Shape, authorities: Option<&Pem>) -> Result<Self, TlsRefusal> {
-        Ok(Self { configs: ArcSwap::from_pointee(shape.configs(authorities)?), shape })
+        Ok(Self { configs: ArcSwap::from_pointee(shape.configs(authorities)?), shape, said: Mutex::default() })
     }
 
     /// Handshakes that begin from here on believe these authorities.
@@ -174,9 +180,22 @@ impl Connector {
         shaken.map_err(|broken| {
             let reason = TlsFailure::of(&broken);
             let detail = std::io::Error::from(broken);
-            tracing::debug!(%endpoint, reason = reason.as_str(), %detail, "no TLS with the endpoint");
+            if self.may_say() {
+                tracing::warn!(%endpoint, reason = reason.as_str(), %detail, "no TLS with the endpoint");
+            }
             reason
         })
+    }
+
+    fn may_say(&self) -> bool {
+        // Who finds it locked comes along with another.
+        let Ok(mut said) = self.said.try_lock() else { return false };
+        let now = Instant::now();
+        let may = said.is_none_or(|said| now.duration_since(said) >= UNSAID);
+        if may {
+            *said = Some(now);
+        }
+        may
     }
 }
 

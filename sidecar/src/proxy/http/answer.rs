@@ -21,6 +21,9 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 1 << 20);
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 const OVERLOADED: &str = "the pool has as much in use as its limits allow; come again later";
+const NOT_HTTP1: &str =
+    "the endpoint doesn't answer in proper HTTP/1.1; if it speaks HTTP/2 alone, set spec.upstream.protocol: HTTP2";
+const NOT_HTTP2: &str = "the endpoint doesn't speak proper HTTP/2; if it speaks HTTP/1.1, set spec.upstream.protocol: HTTP1";
 const SILENT: &str = "the endpoint ended the connection before its answer";
 
 /// An answer of the proxy's own.
@@ -82,8 +85,10 @@ impl Refusal {
             Failure::Unprocessed => Self::new(503, failure.flag(), "the endpoint turned the request away"),
             Failure::Deadline => Self::DEADLINE,
             Failure::UpstreamStalled => Self::new(504, failure.flag(), "the endpoint took too long to answer"),
+            Failure::Answer(Fault::Http2) => Self::new(502, failure.flag(), NOT_HTTP2),
             Failure::Answer(fault) => {
-                Self { reason: fault.as_str(), advice: fault.advice(), ..Self::new(502, failure.flag(), "") }
+                tracing::debug!(reason = fault.as_str(), advice = fault.advice(), "an answer isn't passed on");
+                Self::new(502, failure.flag(), NOT_HTTP1)
             }
         })
     }
@@ -154,7 +159,7 @@ impl Connection {
             head.extend_from_slice(b"\r\n");
             let length = head.len();
             self.down.send_head(&mut self.client, length, true);
-            return Next::Close;
+            return Next::Linger;
         }
         let Self { worker, client, client_input, down, timer, now, .. } = self;
         let canned = refusal.canned();
@@ -169,7 +174,7 @@ impl Connection {
         match sent.await {
             true if client.frames_bodies() => {
                 client.finish(&[]);
-                Next::Close
+                Next::Linger
             }
             true if refusal.stays => Next::Request,
             true => Next::Linger,
@@ -178,7 +183,7 @@ impl Connection {
     }
 
     /// Ends the writing side, then reads on for a while: a close with bytes unread is a reset, which can overtake the
-    /// answer.
+    /// answer. So is the end of a stream: there are clients that forget an answer for a reset, even for one without error.
     pub(super) async fn linger(&mut self) {
         let Self { worker, client, client_input, timer, .. } = self;
         let buffers = &worker.http().buffers;

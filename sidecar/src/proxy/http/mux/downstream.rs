@@ -80,6 +80,7 @@ async fn serve_stream(worker: Rc<Worker>, stream: Stream, caller: Caller, terms:
     };
     match next {
         Next::Abort => connection.client.abort(),
-        Next::Request | Next::Close | Next::Linger => {}
+        Next::Linger => connection.linger().await,
+        Next::Request | Next::Close => {}
     }
 }

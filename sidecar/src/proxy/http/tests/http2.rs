@@ -421,6 +421,24 @@ fn a_reader_that_takes_nothing_holds_back_its_own_answer_alone() {
     });
 }
 
+#[test]
+fn a_stream_that_is_refused_is_not_reset_while_its_body_may_come() {
+    run(async || {
+        let front = Front::start(&[], UpstreamProtocol::Auto).await;
+        for kind in ["text/plain", "application/grpc"] {
+            let post = Request::post("http://a/").header("content-type", kind).body(()).expect("a request");
+            let (response, mut body) = front.client().await.send_request(post, false).expect("is sent");
+            let mut response = response.await.expect("an answer");
+            assert_eq!(response.status(), if kind == "text/plain" { 503 } else { 200 });
+            read(response.body_mut()).await;
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            body.send_data("x".into(), true).expect("may still be sent");
+        }
+    });
+}
+
 /// A request that the proxy refuses by itself.
 fn large() -> Request<()> {
     let large = (0..40).fold(Request::get("http://a/"), |large, at| large.header(format!("h{at}"), "x".repeat(1000)));

@@ -38,6 +38,16 @@ fn when_all_refuse_the_client_gets_503_and_its_body_is_not_taken_for_a_request()
 }
 
 #[test]
+fn that_no_other_endpoint_is_left_says_less_than_why_the_last_one_was() {
+    on_both_families(async |ip| {
+        let proxy = Proxy::start(&[Server::start(ip).await.address()]).await;
+        let mut client = proxy.connect().await;
+        client.send(GET).await;
+        assert!(client.expect_status(503).await.contains("ConnectFailure: no endpoint could be connected to"));
+    });
+}
+
+#[test]
 fn a_pool_without_endpoints_answers_503() {
     on_both_families(async |_| {
         let proxy = Proxy::start(&[]).await;
