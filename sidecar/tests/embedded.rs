@@ -3,7 +3,7 @@
 mod common;
 
 use common::web::{AT_ONCE, Law, Web, load};
-use common::{Backend, Client, Sidecar, config, eventually, free_port, pool_yaml, reach, refusing};
+use common::{Backend, Client, Sidecar, config, eventually, free_port, get, pool_yaml, reach, refusing};
 use evenkeel_sidecar::app::{Source, StartError};
 use evenkeel_sidecar::lifecycle::Drained;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +70,20 @@ async fn tasks_come_and_go_with_connections_and_are_shown_by_worker() {
     eventually("a task for each connection", async || (tasks().await >= idle + 10.0).then_some(())).await;
     drop(clients);
     eventually("none for those that are gone", async || (tasks().await == idle).then_some(())).await;
+}
+
+#[tokio::test]
+async fn every_metric_stands_in_the_page_for_users() {
+    let page = include_str!("../../docs/observability.md");
+    let (folder, port, backend) = (folder(), free_port().await, Backend::start().await);
+    let sidecar = start(&folder, &pool_yaml("page", port, &[backend.address], "")).await.expect("starts");
+    let (_, text) = get(sidecar.metrics, "/metrics").await;
+    let types: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    assert!(types.len() > 20, "{types:?}");
+    for (family, kind) in types {
+        let name = if kind == "counter" { format!("{family}_total") } else { family.to_owned() };
+        assert!(page.contains(&format!("| `{name}` |")), "{name} isn't in docs/observability.md");
+    }
 }
 
 #[tokio::test]

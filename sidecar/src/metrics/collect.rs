@@ -258,3 +258,22 @@ impl Sources {
         family.encode_family(&labels)?.encode_gauge(&1u32)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_of_a_label_stands_in_the_page_for_users() {
+        let page = include_str!("../../../docs/observability.md");
+        let words = (Flag::ALL.iter().map(|flag| flag.as_str()))
+            .chain(Retried::ALL.iter().map(|reason| reason.as_str()))
+            .chain(TurnedAway::ALL.iter().map(|reason| reason.as_str()))
+            .chain(Dropped::ALL.iter().map(|reason| reason.as_str()))
+            .chain(PICKS.iter().map(|reason| reason.as_str()))
+            .chain(EJECTIONS.iter().map(|reason| reason.as_str()));
+        for word in words {
+            assert!(page.contains(&format!("`{word}`")), "{word} isn't in docs/observability.md");
+        }
+    }
+}
