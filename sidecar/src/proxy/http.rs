@@ -130,7 +130,7 @@ async fn find_http1(worker: Rc<Worker>, mut client: Stream, caller: Caller, pool
         }
         Opening::Over => client.end(),
         Opening::Tls => {
-            turned_away::note(&worker, &pool, caller, TurnedAway::TlsUnexpected, "");
+            turned_away::note(&worker, &pool, caller, TurnedAway::TlsUnexpected, "the listener has no tls");
             Box::pin(refuse_tls(client)).await;
         }
     }

@@ -22,10 +22,14 @@ pub(crate) async fn find_pool(
     socket: TcpStream,
     caller: Caller,
 ) -> Option<(TcpStream, Arc<PoolEntry>)> {
+    let mut asked = None;
     let (reason, told) = match timeout(HANDSHAKE_TIMEOUT, peek(worker, &socket)).await {
         Ok(Ok(Hello { server_name: Some(name) })) => match worker.table().route_by_name(caller.port, &name) {
             Some(route) => return Some((socket, route.pool.clone())),
-            None => (TurnedAway::UnknownServerName, Told::Alert(UnrecognisedName)),
+            None => {
+                asked = Some(name);
+                (TurnedAway::UnknownServerName, Told::Alert(UnrecognisedName))
+            }
         },
         Ok(Ok(Hello { server_name: None })) => (TurnedAway::NoServerName, Told::Alert(UnrecognisedName)),
         Ok(Err(NoHello::Silent)) => return None,
@@ -35,7 +39,7 @@ pub(crate) async fn find_pool(
         Ok(Err(NoHello::Fault(..))) => (TurnedAway::TlsHandshake, Told::Alert(DecodeError)),
         Err(_) => (TurnedAway::TlsTimeout, Told::Nothing),
     };
-    turned_away::note(worker, first, caller, reason, "");
+    turned_away::note(worker, first, caller, reason, asked.as_deref().unwrap_or_default());
     refuse(socket, told).await;
     None
 }
