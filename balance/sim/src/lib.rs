@@ -1,5 +1,5 @@
-//! The balancing core in simulated fleets: a seeded, virtual-clock model of N balancers and M servers, the arms that are compared in it,
-//! and the claims about them. Open loop only; never shipped. How to add a claim stands in the README beside.
+//! The balancing core in simulated fleets: a seeded, virtual-clock model of N balancers and M servers, the arms that are compared
+//! in it, and the claims about them. Open loop only; never shipped. How to add a claim stands in the README beside.
 
 pub mod arm;
 pub mod claim;

@@ -1,5 +1,5 @@
-//! Who comes when: the requests of a scenario, drawn from streams of their own, so that all arms of a seed meet the same ones at the
-//! same moments. Nothing here knows what becomes of a request.
+//! Who comes when: the requests of a scenario, drawn from streams of their own, so that all arms of a seed meet the same ones at
+//! the same moments. Nothing here knows what becomes of a request.
 
 use evenkeel_balance::SmallRng;
 

@@ -1,5 +1,6 @@
-//! One run: a scenario, an arm and a seed make an [`Outcome`], the same one every time. Arrivals, work and antagonists draw from streams
-//! of their own, so that all arms of a seed meet the same requests at the same moments on servers that are disturbed alike.
+//! One run: a scenario, an arm and a seed make an [`Outcome`], the same one every time. Arrivals, work and antagonists draw from
+//! streams of their own, so that all arms of a seed meet the same requests at the same moments on servers that are disturbed
+//! alike.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -79,7 +79,8 @@ fn memory(ns: &TempNs) -> Result<()> {
     let pod = ns.pods("app=idle")?.into_iter().next().context("no pod")?;
     let sidecar = process::find(&pod, "evenkeel-sidecar")?;
     let (rss, program) = (sidecar.rss_mib()?, sidecar.program_mib()?);
-    // Most of it are pages of the program, which vary by a MiB with how the file lies in the page cache; the goal of the bench is 6.
+    // Most of it are pages of the program, which vary by a MiB with how the file lies in the page cache; the goal of the bench is
+    // 6.
     suite.keep("memory", "sidecar RSS 10 s after start", rss, "MiB", "≤ 8")?;
     suite.keep("memory", "sidecar program", program, "MiB", "≤ 12")?;
     ensure!(rss <= 8.0, "the sidecar holds {rss} MiB");

@@ -1,5 +1,5 @@
-//! The block that a head was read from last. A peer that repeats a head says it in the same few bytes, which needn't be read again
-//! as long as they mean the same; that the table is the same, too, is for the caller to know.
+//! The block that a head was read from last. A peer that repeats a head says it in the same few bytes, which needn't be read
+//! again as long as they mean the same; that the table is the same, too, is for the caller to know.
 
 use super::head::{Shape, Summary};
 

@@ -75,8 +75,8 @@ struct Parts {
 }
 
 impl PerWorker {
-    /// Closes the pool's connection (to this member, if one is named) that has waited longest, or a shared one without a request; whether
-    /// there was one.
+    /// Closes the pool's connection (to this member, if one is named) that has waited longest, or a shared one without a request;
+    /// whether there was one.
     pub(crate) fn make_room(&self, capacity: &Arc<Capacity>, member: Option<&Arc<Member>>) -> bool {
         self.idle.borrow_mut().close_oldest(capacity, member) || self.shared.close_idle(capacity, member)
     }

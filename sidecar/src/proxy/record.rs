@@ -78,10 +78,10 @@ impl Record {
         self.bytes[direction as usize] += bytes;
     }
 
-    /// The endpoint's answer has begun: so long was its response time, however long the rest takes; that of a failure says nothing.
-    /// It is `took` where the client was waited for, else the time since the pick. What the answer says of the endpoint is told now
-    /// only where somebody waits for it, that is of a probing one; of others only the end is told, lest a good beginning forgive
-    /// each bad end.
+    /// The endpoint's answer has begun: so long was its response time, however long the rest takes; that of a failure says
+    /// nothing. It is `took` where the client was waited for, else the time since the pick. What the answer says of the endpoint
+    /// is told now only where somebody waits for it, that is of a probing one; of others only the end is told, lest a good
+    /// beginning forgive each bad end.
     pub(crate) fn answer_begun(&mut self, outcome: Outcome, took: Option<Duration>) {
         let Some(Lease { chosen, reported }) = &mut self.lease else { return };
         match (outcome, took) {
@@ -94,8 +94,8 @@ impl Record {
         }
     }
 
-    /// The endpoint took the connection. Told only of a probing one, as somebody waits for it: else each connect would forgive the
-    /// end without an answer that follows.
+    /// The endpoint took the connection. Told only of a probing one, as somebody waits for it: else each connect would forgive
+    /// the end without an answer that follows.
     pub(crate) fn report_connected(&mut self) {
         if let Some(Lease { chosen, .. }) = &self.lease
             && chosen.member().endpoint().ejection() == Ejection::Probing

@@ -83,8 +83,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Stream, addresses: Add
     record.set_flag(end.err().unwrap_or(Flag::None));
 }
 
-/// The response time is what passed since the last byte of the client, if it spoke first: what it was silent for before is its own.
-/// An end instead of an answer is a failure only where something was asked.
+/// The response time is what passed since the last byte of the client, if it spoke first: what it was silent for before is its
+/// own. An end instead of an answer is a failure only where something was asked.
 fn note_first(record: &mut Record, first: First, up: &Flow) {
     match first {
         First::Byte => {

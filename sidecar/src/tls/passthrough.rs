@@ -1,5 +1,5 @@
-//! TLS that doesn't end here: the pool is that of the name which the client asks for. The hello is looked at and stays in the socket,
-//! so that what follows is TCP like any other.
+//! TLS that doesn't end here: the pool is that of the name which the client asks for. The hello is looked at and stays in the
+//! socket, so that what follows is TCP like any other.
 
 use super::hello::{self, Hello, HelloFault};
 use super::server::{HANDSHAKE_TIMEOUT, LINGER, is_http, linger, told_in_plain};
@@ -72,7 +72,8 @@ async fn peek(worker: &Worker, socket: &TcpStream) -> Result<Hello, NoHello> {
         let looked = socket.try_io(Interest::READABLE, || worker.with_scratch(|buffer| look(socket, buffer, &mut seen)));
         match looked {
             Ok(hello) => return hello,
-            // What is there isn't enough: only more of it is news, which the kernel tells (edge-triggered). An end is told for good.
+            // What is there isn't enough: only more of it is news, which the kernel tells (edge-triggered). An end is told for
+            // good.
             Err(error) if error.kind() == ErrorKind::WouldBlock && !ready.is_read_closed() => {}
             Err(_) => return Err(gone(seen)),
         }

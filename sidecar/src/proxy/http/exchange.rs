@@ -102,8 +102,9 @@ pub(super) struct Exchange<'a> {
     download: Download,
 }
 
-/// Before the exchange: ready if the client has cut its stream off or, while there is no room, ended or reset its connection. One that
-/// has only ended its writing side is taken for gone then: most that do are, and there is too much to do. What it sends is kept for later.
+/// Before the exchange: ready if the client has cut its stream off or, while there is no room, ended or reset its connection. One
+/// that has only ended its writing side is taken for gone then: most that do are, and there is too much to do. What it sends is
+/// kept for later.
 pub(super) fn poll_gone(
     cx: &mut Context<'_>,
     awaited: Awaited,
@@ -179,7 +180,8 @@ impl<'a> Exchange<'a> {
         self.download.client_stays() && self.upload.is_read()
     }
 
-    /// Whether the upstream connection may carry another request: all sent, all received, nothing after the end. A stream carries one.
+    /// Whether the upstream connection may carry another request: all sent, all received, nothing after the end. A stream carries
+    /// one.
     pub(super) fn upstream_stays(&self) -> bool {
         self.sent == Sent::Wholly
             && !self.upstream.stream.frames_bodies()

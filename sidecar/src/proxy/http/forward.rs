@@ -123,8 +123,8 @@ impl Connection {
         Attempts::new(pool, key, class).announcing(self.caller.addresses())
     }
 
-    /// Whether the request may go to an endpoint once more. Whether its connection was kept or new: an endpoint that dies takes both
-    /// along (ADR 2).
+    /// Whether the request may go to an endpoint once more. Whether its connection was kept or new: an endpoint that dies takes
+    /// both along (ADR 2).
     fn may_go_again(&self, ended: &Ended, attempts: &Attempts, request: &Request) -> bool {
         let may_resend = || attempts.pool().policy().retry.on.contains(&RetryOn::StaleConnection) && request.is_replayable();
         match ended.result {
@@ -181,7 +181,8 @@ impl Connection {
         self.up.send_head(&mut upstream.stream, self.head_length, request.body == Framing::None);
     }
 
-    /// Writes what is already there of the body, so that it leaves along with the head. `framed`: upstream, bodies end by themselves.
+    /// Writes what is already there of the body, so that it leaves along with the head. `framed`: upstream, bodies end by
+    /// themselves.
     fn take_body(&mut self, request: &Request, framed: bool) -> Result<Upload, Fault> {
         let Self { worker, client, client_input, up, .. } = self;
         let mut upload = Upload::new(request.body, client.frames_bodies(), framed);

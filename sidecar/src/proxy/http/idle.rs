@@ -122,7 +122,8 @@ impl Idle {
         !known
     }
 
-    /// Closes what has waited longest where other workers' requests of the pool want its place; whether some of the pool's are left.
+    /// Closes what has waited longest where other workers' requests of the pool want its place; whether some of the pool's are
+    /// left.
     pub(super) fn relieve(&mut self, capacity: &Arc<Capacity>, worker: usize) -> bool {
         for waiting in self.of_pool(capacity) {
             if waiting.free[0].permit().is_some_and(|permit| permit.is_wanted_at_endpoint(worker)) {

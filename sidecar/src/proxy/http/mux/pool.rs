@@ -119,8 +119,8 @@ impl Pool {
         self.0.borrow_mut().ways.get_mut(&key).into_iter().for_each(|ways| ways.chose_http1 = http1);
     }
 
-    /// Whether a connection without a stream is to be closed: places are few, and it is but one client's or another worker wants its
-    /// place. That it wants one is forgotten with a yes.
+    /// Whether a connection without a stream is to be closed: places are few, and it is but one client's or another worker wants
+    /// its place. That it wants one is forgotten with a yes.
     pub(super) fn yields(&self, key: Key, shared: &Rc<Shared>, worker: usize) -> bool {
         let known = self.0.borrow();
         let mut open = known.ways.get(&key).into_iter().flat_map(|ways| &ways.open);

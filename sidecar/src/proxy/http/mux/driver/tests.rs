@@ -138,8 +138,8 @@ fn what_was_left_while_the_peer_did_not_read_is_taken_once_it_has() {
     });
 }
 
-/// More waited than may, and frames were left for that; then the connection broke. What nobody will read waits no more, and what has come
-/// is taken, whether or not there is something `unread` in the socket, too.
+/// More waited than may, and frames were left for that; then the connection broke. What nobody will read waits no more, and what
+/// has come is taken, whether or not there is something `unread` in the socket, too.
 async fn break_while_clogged(unread: &[u8]) -> (Over, Option<Stream>) {
     let (client, socket) = pair().await;
     while socket.try_write(&[0; 64 * 1024]).is_ok() {}
