@@ -39,6 +39,8 @@ pub(crate) struct Canned<'a> {
     pub(crate) reason: &'a str,
     /// What is wrong and what to do, for people.
     pub(crate) advice: &'a str,
+    /// What else may help; mostly nothing.
+    pub(crate) hint: &'a str,
     /// Whether the connection ends after it.
     pub(crate) close: bool,
     /// Whether it answers a HEAD: no body.
@@ -49,8 +51,8 @@ impl Canned<'_> {
     /// Appends the answer, and says how long its head is.
     pub(crate) fn write(&self, out: &mut Vec<u8>) -> usize {
         let start = out.len();
-        let Self { status, reason, advice, close, to_head } = *self;
-        let body = [b"evenkeel: ", reason.as_bytes(), b": ", advice.as_bytes(), b"\n"];
+        let Self { status, reason, advice, hint, close, to_head } = *self;
+        let body = [b"evenkeel: ", reason.as_bytes(), b": ", advice.as_bytes(), hint.as_bytes(), b"\n"];
         out.extend_from_slice(b"HTTP/1.1 ");
         decimal(out, u64::from(status));
         out.push(b' ');

@@ -207,7 +207,7 @@ fn detail(broken: Broken) -> String {
 pub(super) fn told_in_plain() -> Vec<u8> {
     let (reason, advice) = (TurnedAway::PlainHttp.as_str(), "this port speaks TLS; use https");
     let mut answer = Vec::new();
-    Canned { status: 400, reason, advice, close: true, to_head: false }.write(&mut answer);
+    Canned { status: 400, reason, advice, hint: "", close: true, to_head: false }.write(&mut answer);
     answer
 }
 

@@ -21,9 +21,8 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 1 << 20);
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 const OVERLOADED: &str = "the pool has as much in use as its limits allow; come again later";
-const NOT_HTTP1: &str =
-    "the endpoint doesn't answer in proper HTTP/1.1; if it speaks HTTP/2 alone, set spec.upstream.protocol: HTTP2";
-const NOT_HTTP2: &str = "the endpoint doesn't speak proper HTTP/2; if it speaks HTTP/1.1, set spec.upstream.protocol: HTTP1";
+const NOT_HTTP1: &str = "; so the endpoint answered. If it speaks HTTP/2 alone, set spec.upstream.protocol: HTTP2";
+const NOT_HTTP2: &str = " If it speaks HTTP/1.1, set spec.upstream.protocol: HTTP1";
 const SILENT: &str = "the endpoint ended the connection before its answer";
 
 /// An answer of the proxy's own.
@@ -33,6 +32,7 @@ pub(super) struct Refusal {
     flag: Flag,
     reason: &'static str,
     advice: &'static str,
+    hint: &'static str,
     /// The connection may carry another request afterwards.
     stays: bool,
     to_head: bool,
@@ -48,7 +48,7 @@ impl Refusal {
     pub(super) const DEADLINE: Self = Self::new(504, Flag::RequestTimeout, "the request took longer than it may");
 
     const fn new(status: u16, flag: Flag, advice: &'static str) -> Self {
-        Self { status, flag, reason: "", advice, stays: false, to_head: false }
+        Self { status, flag, reason: "", advice, hint: "", stays: false, to_head: false }
     }
 
     /// For a request that isn't accepted.
@@ -85,10 +85,9 @@ impl Refusal {
             Failure::Unprocessed => Self::new(503, failure.flag(), "the endpoint turned the request away"),
             Failure::Deadline => Self::DEADLINE,
             Failure::UpstreamStalled => Self::new(504, failure.flag(), "the endpoint took too long to answer"),
-            Failure::Answer(Fault::Http2) => Self::new(502, failure.flag(), NOT_HTTP2),
             Failure::Answer(fault) => {
-                tracing::debug!(reason = fault.as_str(), advice = fault.advice(), "an answer isn't passed on");
-                Self::new(502, failure.flag(), NOT_HTTP1)
+                let hint = if fault == Fault::Http2 { NOT_HTTP2 } else { NOT_HTTP1 };
+                Self { reason: fault.as_str(), advice: fault.advice(), hint, ..Self::new(502, failure.flag(), "") }
             }
         })
     }
@@ -108,8 +107,8 @@ impl Refusal {
 
     fn canned(&self) -> Canned<'static> {
         let reason = if self.reason.is_empty() { self.flag.as_str() } else { self.reason };
-        let Self { status, advice, stays, to_head, .. } = *self;
-        Canned { status, reason, advice, close: !stays, to_head }
+        let Self { status, advice, hint, stays, to_head, .. } = *self;
+        Canned { status, reason, advice, hint, close: !stays, to_head }
     }
 }
 
