@@ -31,6 +31,7 @@ pub(crate) struct Worker {
     http: http::PerWorker,
     pipes: Rc<tcp::Pipes>,
     turned_away: turned_away::Said,
+    no_tls: turned_away::Said,
 }
 
 /// What all workers share.
@@ -57,6 +58,7 @@ impl Worker {
             http: http::PerWorker::default(),
             pipes: Rc::default(),
             turned_away: turned_away::Said::default(),
+            no_tls: turned_away::Said::default(),
         }
     }
 
@@ -104,6 +106,11 @@ impl Worker {
     /// How much has been said of connections that were turned away.
     pub(crate) fn turned_away(&self) -> &turned_away::Said {
         &self.turned_away
+    }
+
+    /// How much has been said of endpoints that there was no TLS with.
+    pub(crate) fn no_tls(&self) -> &turned_away::Said {
+        &self.no_tls
     }
 
     /// What bytes in bulk go through.

@@ -314,11 +314,11 @@ impl Attempts {
         // It has all that others wait for.
         self.waiting.end();
         let limit = Duration::from_millis(self.pool.policy().connect_timeout_ms);
-        let connected = tokio::time::timeout(limit, self.reach(chosen, offer)).await;
+        let connected = tokio::time::timeout(limit, self.reach(worker, chosen, offer)).await;
         connected.unwrap_or(Err(ConnectError::Timeout))
     }
 
-    async fn reach(&self, chosen: &Chosen, offer: Offer) -> Result<Stream, ConnectError> {
+    async fn reach(&self, worker: &Worker, chosen: &Chosen, offer: Offer) -> Result<Stream, ConnectError> {
         let socket = TcpStream::connect(chosen.address()).await.map_err(|error| ConnectError::of(&error))?;
         // Small writes go out at once: the proxy has already gathered what belongs together.
         let _ = socket.set_nodelay(true);
@@ -327,7 +327,7 @@ impl Attempts {
             _ if offer == Offer::Tls => Ok(Stream::Plain(socket)),
             (None, _) => Ok(Stream::Plain(socket)),
             // Boxed: a pool without TLS doesn't carry the room for it along.
-            (Some(_), Some(connector)) => match Box::pin(connector.connect(socket, offer)).await {
+            (Some(_), Some(connector)) => match Box::pin(connector.connect(socket, offer, worker.no_tls())).await {
                 Ok(stream) => Ok(Stream::Tls(stream)),
                 Err(failure) => Err(ConnectError::Tls(failure)),
             },

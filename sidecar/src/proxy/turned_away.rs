@@ -129,7 +129,7 @@ pub(crate) fn note(worker: &Worker, pool: &PoolEntry, caller: Caller, reason: Tu
     tracing::info!(pool = pool.label(), port, %peer, reason = reason.as_str(), %detail, unsaid, "connection turned away");
 }
 
-/// How much a worker has said lately.
+/// How much a worker has said lately of one kind of thing.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     /// Lines of the burst that are used up, as of the moment beside it.
@@ -140,7 +140,7 @@ pub(crate) struct Said {
 
 impl Said {
     /// Whether another line may be written at `now`, and how many were left out since the last.
-    fn admit(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn admit(&self, now: Instant) -> Option<u64> {
         let as_of = self.as_of.get().unwrap_or(now);
         let refilled = (now.saturating_duration_since(as_of).as_millis() / REFILL.as_millis()).min(LINES.into()) as u32;
         let used = self.used.get().saturating_sub(refilled);

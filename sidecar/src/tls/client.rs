@@ -5,6 +5,7 @@ use super::refusal::TlsRefusal;
 use super::session::Session;
 use super::stream::{Alpn, Broken, TlsStream};
 use super::{Offer, provider};
+use crate::proxy::turned_away::Said;
 use arc_swap::ArcSwap;
 use evenkeel_wire::Verification;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -14,20 +15,15 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, version};
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 use tokio::net::TcpStream;
 
 /// Begins TLS to the endpoints of one pool. The authorities may be exchanged while it is used.
 pub(crate) struct Connector {
     configs: ArcSwap<Configs>,
     shape: Shape,
-    /// When a failure was last said.
-    said: Mutex<Option<Instant>>,
 }
-
-/// Failures that come sooner after one that was said aren't: they are counted.
-const UNSAID: Duration = Duration::from_secs(1);
 
 /// One belief, and what is offered by it.
 struct Configs {
@@ -147,7 +143,7 @@ fn roots(authorities: &Pem) -> Result<RootCertStore, TlsRefusal> {
 
 impl Connector {
     pub(super) fn new(shape: Shape, authorities: Option<&Pem>) -> Result<Self, TlsRefusal> {
-        Ok(Self { configs: ArcSwap::from_pointee(shape.configs(authorities)?), shape, said: Mutex::default() })
+        Ok(Self { configs: ArcSwap::from_pointee(shape.configs(authorities)?), shape })
     }
 
     /// Handshakes that begin from here on believe these authorities.
@@ -157,8 +153,8 @@ impl Connector {
     }
 
     /// The handshake with an endpoint; how long it may take is the caller's affair. The library's words on a failure are logged,
-    /// as they may tell what to do.
-    pub(crate) async fn connect(&self, socket: TcpStream, offer: Offer) -> Result<Box<TlsStream>, TlsFailure> {
+    /// as they may tell what to do, unless much has been `said` lately.
+    pub(crate) async fn connect(&self, socket: TcpStream, offer: Offer, said: &Said) -> Result<Box<TlsStream>, TlsFailure> {
         let endpoint = socket.peer_addr().map_err(|_| TlsFailure::Closed)?;
         let name = self.shape.name.clone().unwrap_or_else(|| ServerName::from(endpoint.ip()));
         let configs = self.configs.load_full();
@@ -180,22 +176,11 @@ impl Connector {
         shaken.map_err(|broken| {
             let reason = TlsFailure::of(&broken);
             let detail = std::io::Error::from(broken);
-            if self.may_say() {
-                tracing::warn!(%endpoint, reason = reason.as_str(), %detail, "no TLS with the endpoint");
+            if let Some(unsaid) = said.admit(Instant::now()) {
+                tracing::warn!(%endpoint, reason = reason.as_str(), %detail, unsaid, "no TLS with the endpoint");
             }
             reason
         })
-    }
-
-    fn may_say(&self) -> bool {
-        // Who finds it locked comes along with another.
-        let Ok(mut said) = self.said.try_lock() else { return false };
-        let now = Instant::now();
-        let may = said.is_none_or(|said| now.duration_since(said) >= UNSAID);
-        if may {
-            *said = Some(now);
-        }
-        may
     }
 }
 

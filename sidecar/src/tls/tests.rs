@@ -11,6 +11,7 @@ use super::stream::Alpn;
 use super::*;
 use crate::metrics::{Exporter, Registry, Sources};
 use crate::proxy::turned_away::Caller;
+use crate::proxy::turned_away::Said;
 use crate::status::Status;
 use crate::table::{Member, PoolEntry, Table};
 use crate::worker::{Shared, Worker};

@@ -154,7 +154,8 @@ async fn reach(ours: &Authority, theirs: &Authority, upstream: &UpstreamTls) -> 
     let acceptor = theirs.acceptor(Protocol::Http, TlsVersion::V1_2);
     let connector = ours.connector(upstream);
     let (near, far) = pair().await;
-    let (connected, _) = tokio::join!(connector.connect(near, Offer::Http2), server::shake(&acceptor, far));
+    let said = Said::default();
+    let (connected, _) = tokio::join!(connector.connect(near, Offer::Http2, &said), server::shake(&acceptor, far));
     connected.map(|stream| stream.alpn())
 }
 
@@ -193,7 +194,8 @@ fn endpoints_are_offered_what_will_be_spoken_and_http2_only_to_who_takes_it() {
         ] {
             let acceptor = authority.acceptor(protocol, TlsVersion::V1_2);
             let (near, far) = pair().await;
-            let (connected, _) = tokio::join!(connector.connect(near, offer), server::shake(&acceptor, far));
+            let said = Said::default();
+            let (connected, _) = tokio::join!(connector.connect(near, offer, &said), server::shake(&acceptor, far));
             assert_eq!(connected.map(|stream| stream.alpn()), expected, "{offer:?}");
         }
     });
@@ -211,7 +213,8 @@ async fn failure_at(said: &[u8]) -> Option<TlsFailure> {
         // The hello is read to its end, or the close would be a reset.
         let _ = far.read_to_end(&mut Vec::new()).await;
     };
-    tokio::join!(connector.connect(near, Offer::Http2), endpoint).0.err()
+    let said = Said::default();
+    tokio::join!(connector.connect(near, Offer::Http2, &said), endpoint).0.err()
 }
 
 #[test]

@@ -129,7 +129,8 @@ fn new_authorities_are_believed_at_once() {
         let acceptor = theirs.acceptor(Protocol::Http, TlsVersion::V1_2);
         let reach = async || {
             let (near, far) = pair().await;
-            tokio::join!(connector.connect(near, Offer::Http2), server::shake(&acceptor, far)).0.map(drop)
+            let said = Said::default();
+            tokio::join!(connector.connect(near, Offer::Http2, &said), server::shake(&acceptor, far)).0.map(drop)
         };
         assert_eq!(reach().await, Err(TlsFailure::Certificate));
         std::fs::copy(theirs.path("ca.pem"), ours.path("ca.pem")).expect("copies");

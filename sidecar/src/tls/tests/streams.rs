@@ -24,7 +24,8 @@ async fn ours() -> (Box<TlsStream>, Box<TlsStream>) {
     let acceptor = authority.acceptor(Protocol::Http, TlsVersion::V1_2);
     let connector = authority.connector(&authority.upstream(Some(NAME), Verification::Full));
     let (near, far) = pair().await;
-    let (client, server) = tokio::join!(connector.connect(near, Offer::Http2), server::shake(&acceptor, far));
+    let said = Said::default();
+    let (client, server) = tokio::join!(connector.connect(near, Offer::Http2, &said), server::shake(&acceptor, far));
     (client.expect("a handshake"), server.expect("a handshake"))
 }
 
@@ -105,7 +106,8 @@ fn bytes_that_come_one_by_one_are_the_same() {
             };
             let _ = tokio::join!(slowly, copy(&mut far_in, &mut near_out));
         });
-        let (client, server) = tokio::join!(connector.connect(near, Offer::Http2), server::shake(&acceptor, far));
+        let said = Said::default();
+        let (client, server) = tokio::join!(connector.connect(near, Offer::Http2, &said), server::shake(&acceptor, far));
         there_and_back(client.expect("a handshake"), server.expect("a handshake"), &noise(3_000), 500).await;
         drip.await.expect("is done");
     });
