@@ -130,7 +130,6 @@ async fn drive(
             return over;
         }
         // Others may want its place, and say so at any time: it is listened before it is looked.
-
         while let (Some(capacity), Some(wanted)) = (&limited, &mut relief)
             && !shared.is_active()
         {

@@ -66,6 +66,37 @@ async fn fill(shared: &Shared, stream: &mut Stream) {
     assert!((HIGH_WATER - 40..=HIGH_WATER).contains(&pending()), "{} wait", pending());
 }
 
+/// A server's connection whose client has asked once and doesn't read: as much waits as may, but for less than the answer to a ping.
+struct Clogged {
+    client: TcpStream,
+    shared: Rc<Shared>,
+    accepted: UnboundedReceiver<Stream>,
+    over: JoinHandle<Over>,
+    stream: Stream,
+}
+
+impl Clogged {
+    async fn start() -> Self {
+        let (client, socket) = pair().await;
+        while socket.try_write(&[0; 64 * 1024]).is_ok() {}
+        let hello = [PREFACE.as_slice(), &SETTINGS, &update(0), &REQUEST, &update(1)].concat();
+        assert_eq!(client.try_write(&hello).ok(), Some(hello.len()));
+        let shared = server();
+        let (mut accepted, over) = drive(&shared, socket);
+        let mut stream = accepted.recv().await.expect("a stream");
+        fill(&shared, &mut stream).await;
+        Self { client, shared, accepted, over, stream }
+    }
+
+    /// Has the client send frames, the answers to which are more than may wait.
+    async fn flood(&self, frames: &[u8]) {
+        assert_eq!(self.client.try_write(frames).ok(), Some(frames.len()));
+        while crate::proxy::http::mux::engine(&self.shared).pending().len() <= HIGH_WATER {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// Ends a connection so that the other end's writes fail.
 fn break_off(client: TcpStream) {
     client.set_zero_linger().expect("is set");
@@ -114,24 +145,13 @@ fn a_reader_that_is_always_behind_holds_no_more_than_its_window() {
 #[test]
 fn what_was_left_while_the_peer_did_not_read_is_taken_once_it_has() {
     run(async {
-        let (client, socket) = pair().await;
-        while socket.try_write(&[0; 64 * 1024]).is_ok() {}
-        let hello = [PREFACE.as_slice(), &SETTINGS, &update(0), &REQUEST, &update(1)].concat();
-        assert_eq!(client.try_write(&hello).ok(), Some(hello.len()));
-        let shared = server();
-        let (mut accepted, _) = drive(&shared, socket);
-        let mut stream = accepted.recv().await.expect("a stream");
-        fill(&shared, &mut stream).await;
-        let pending = || crate::proxy::http::mux::engine(&shared).pending().len();
-        let frames = [&PING[..], &PING, &PING, &PING, &RESET].concat();
-        assert_eq!(client.try_write(&frames).ok(), Some(frames.len()));
-        while pending() <= HIGH_WATER {
-            tokio::task::yield_now().await;
-        }
+        let mut clogged = Clogged::start().await;
+        clogged.flood(&[&PING[..], &PING, &PING, &PING, &RESET].concat()).await;
+        let Clogged { client, stream, .. } = &mut clogged;
         client.readable().await.expect("something has come");
         let mut buffer = vec![0; 1 << 20];
         for _ in 0..1_000 {
-            let _ = std::io::Read::read(&mut &*socket2::SockRef::from(&client), &mut buffer);
+            let _ = std::io::Read::read(&mut &*socket2::SockRef::from(&*client), &mut buffer);
         }
         let gone = tokio::time::timeout(Duration::from_secs(10), poll_fn(|cx| stream.poll_gone(cx)));
         assert!(gone.await.is_ok(), "the reset was never seen");
@@ -141,22 +161,11 @@ fn what_was_left_while_the_peer_did_not_read_is_taken_once_it_has() {
 /// More waited than may, and frames were left for that; then the connection broke. What nobody will read waits no more, and what
 /// has come is taken, whether or not there is something `unread` in the socket, too.
 async fn break_while_clogged(unread: &[u8]) -> (Over, Option<Stream>) {
-    let (client, socket) = pair().await;
-    while socket.try_write(&[0; 64 * 1024]).is_ok() {}
-    let hello = [PREFACE.as_slice(), &SETTINGS, &update(0), &REQUEST, &update(1)].concat();
-    assert_eq!(client.try_write(&hello).ok(), Some(hello.len()));
-    let shared = server();
-    let (mut accepted, over) = drive(&shared, socket);
-    let mut stream = accepted.recv().await.expect("a stream");
-    fill(&shared, &mut stream).await;
+    let clogged = Clogged::start().await;
     let mut late = REQUEST;
     late[8] = 3;
-    let frames = [&PING.repeat(100)[..], &late].concat();
-    assert_eq!(client.try_write(&frames).ok(), Some(frames.len()));
-    let pending = || crate::proxy::http::mux::engine(&shared).pending().len();
-    while pending() <= HIGH_WATER {
-        tokio::task::yield_now().await;
-    }
+    clogged.flood(&[&PING.repeat(100)[..], &late].concat()).await;
+    let Clogged { client, mut accepted, over, stream: _stream, .. } = clogged;
     assert_eq!(client.try_write(unread).ok(), Some(unread.len()));
     break_off(client);
     (over.await.expect("no panic"), accepted.recv().await)
