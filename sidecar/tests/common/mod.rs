@@ -14,6 +14,7 @@ use evenkeel_sidecar::lifecycle::Drained;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -203,10 +204,18 @@ pub(crate) async fn reach(port: u16) -> Option<u16> {
     Client(stream).backend().await
 }
 
-/// A port that nobody has right now.
+/// A port that nobody listens on. Below those that the system gives to clients, and no two tests of a run get the same: a sidecar
+/// shares its ports, and would share one with another test's.
 pub(crate) async fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-    listener.local_addr().expect("has an address").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 60) as u16 * 200;
+    for _ in 0..200 {
+        let port = first + NEXT.fetch_add(1, Relaxed) % 200;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.is_ok() {
+            return port;
+        }
+    }
+    panic!("no port from {first} on is free");
 }
 
 /// A pool's YAML: a TCP listener on this port, static endpoints, and more of the spec.
